@@ -1,0 +1,101 @@
+"""The console script `age-keras` and the runner of every experiment.
+
+A command is a file in `age_keras/commands/`: `data_check.py` is `age-keras data check`, its `main` function's typed
+parameters are the flags, and the first line of its docstring is the line in the list of commands. Nothing is imported
+but the command that runs, so `age-keras evaluate` never waits for TensorFlow.
+"""
+
+import ast
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tyro
+
+import age_keras
+from age_keras.errors import InputError
+
+COMMANDS = Path(__file__).parent / "commands"
+
+
+def command_names() -> dict[str, Path]:
+    """Every command ("data check") and the file that holds it."""
+    return {f.stem.replace("_", " "): f for f in sorted(COMMANDS.glob("*.py")) if f.stem != "__init__"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one `age-keras` command. Returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["--version"]:
+        print(f"age-keras {age_keras.__version__}")
+        return 0
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    commands = command_names()
+    for words in (2, 1):  # "data check" before "data"
+        name = " ".join(argv[:words])
+        if name in commands:
+            module = importlib.import_module(f"age_keras.commands.{commands[name].stem}")
+            return run(module.main, argv[words:], prog=f"age-keras {name}")
+    within = [name for name in commands if name.startswith(f"{argv[0]} ")]
+    if within:
+        known = ", ".join(within)
+        print(f"age-keras: error: `{argv[0]}` needs one of its commands: {known}.", file=sys.stderr)
+    else:
+        print(f"age-keras: error: there is no command {argv[0]!r}; `age-keras --help` lists them.", file=sys.stderr)
+    return 2
+
+
+def run(function: Callable, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Calls a typed function (or builds a configuration and calls) from the command line, with our exit codes.
+
+    Args:
+        function: its parameters become flags (tyro). What it returns, if an int, is the exit code.
+        argv: the arguments. Defaults to `sys.argv[1:]`.
+        prog: the name in the help text.
+    """
+    try:
+        code = tyro.cli(function, args=argv, prog=prog)
+        return code if isinstance(code, int) else 0
+    except SystemExit as stop:  # tyro has printed the help, or what is wrong with which flag.
+        return stop.code if isinstance(stop.code, int) else 2
+    except InputError as error:
+        print(f"{prog or 'age-keras'}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `age-keras ... | head`
+        sys.stderr.close()
+        return 0
+
+
+def run_experiment(get_config: Callable, experiment: Callable, argv: Sequence[str] | None = None) -> int:
+    """Runs an experiment file: its configuration with every field overridable by a flag, then the experiment.
+
+    Args:
+        get_config: returns the experiment's whole configuration, a frozen dataclass.
+        experiment: takes that configuration.
+        argv: the arguments. Defaults to `sys.argv[1:]`.
+    """
+    default = get_config()
+
+    def parse(config):
+        experiment(config)
+
+    parse.__annotations__ = {"config": tyro.conf.OmitArgPrefixes[type(default)]}
+    parse.__defaults__ = (default,)
+    module = sys.modules[experiment.__module__]
+    parse.__doc__ = module.__doc__
+    name = getattr(module, "__spec__", None)
+    return run(parse, argv, prog=f"python -m {name.name}" if name else None)
+
+
+def _overview() -> str:
+    lines = [f"age-keras {age_keras.__version__}: {age_keras.__doc__}", "", "Commands (each takes --help):"]
+    for name, file in command_names().items():
+        doc = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        lines.append(f"  {name:<20} {doc.splitlines()[0] if doc else ''}")
+    return "\n".join([*lines, "", "Experiments: python -m experiments.<name> --help"])

@@ -1,0 +1,1 @@
+"""One file a command of `age-keras`; see `age_keras.cli`."""
