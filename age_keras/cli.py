@@ -49,15 +49,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(function: Callable, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Calls a typed function (or builds a configuration and calls) from the command line, with our exit codes.
+    """Calls a typed function from the command line: its parameters become flags (tyro). See `exit_code`."""
+    return exit_code(lambda: tyro.cli(function, args=argv, prog=prog), prog)
+
+
+def run_experiment(get_config: Callable, experiment: Callable, argv: Sequence[str] | None = None) -> int:
+    """Runs an experiment file: its configuration with every field overridable by a flag, then the experiment.
 
     Args:
-        function: its parameters become flags (tyro). What it returns, if an int, is the exit code.
+        get_config: returns the experiment's whole configuration, a frozen dataclass.
+        experiment: takes that configuration.
         argv: the arguments. Defaults to `sys.argv[1:]`.
-        prog: the name in the help text.
     """
+    module = sys.modules[experiment.__module__]
+    prog = f"python -m {module.__spec__.name}" if module.__spec__ else None
+    default = get_config()
+
+    def call():
+        config = tyro.cli(type(default), args=argv, prog=prog, default=default, description=module.__doc__)
+        return experiment(config)
+
+    return exit_code(call, prog)
+
+
+def exit_code(call: Callable, prog: str | None = None) -> int:
+    """Calls, and turns the outcome into an exit code: 0 (or the int returned), 2 bad input, 130 interrupted."""
     try:
-        code = tyro.cli(function, args=argv, prog=prog)
+        code = call()
         return code if isinstance(code, int) else 0
     except SystemExit as stop:  # tyro has printed the help, or what is wrong with which flag.
         return stop.code if isinstance(stop.code, int) else 2
@@ -70,27 +88,6 @@ def run(function: Callable, argv: Sequence[str] | None = None, prog: str | None 
     except BrokenPipeError:  # `age-keras ... | head`
         sys.stderr.close()
         return 0
-
-
-def run_experiment(get_config: Callable, experiment: Callable, argv: Sequence[str] | None = None) -> int:
-    """Runs an experiment file: its configuration with every field overridable by a flag, then the experiment.
-
-    Args:
-        get_config: returns the experiment's whole configuration, a frozen dataclass.
-        experiment: takes that configuration.
-        argv: the arguments. Defaults to `sys.argv[1:]`.
-    """
-    default = get_config()
-
-    def parse(config):
-        experiment(config)
-
-    parse.__annotations__ = {"config": tyro.conf.OmitArgPrefixes[type(default)]}
-    parse.__defaults__ = (default,)
-    module = sys.modules[experiment.__module__]
-    parse.__doc__ = module.__doc__
-    name = getattr(module, "__spec__", None)
-    return run(parse, argv, prog=f"python -m {name.name}" if name else None)
 
 
 def _overview() -> str:

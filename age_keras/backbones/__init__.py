@@ -1,0 +1,8 @@
+"""Backbones: registered by name, built flat and functional, fed with pixels from 0 to 255.
+
+A family is one file here that decorates its build functions with `registry.register`; nothing else is edited.
+"""
+
+from age_keras.backbones.registry import BackboneSpec, build_backbone, get_spec, names, register
+
+__all__ = ["BackboneSpec", "build_backbone", "get_spec", "names", "register"]

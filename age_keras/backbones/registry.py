@@ -1,0 +1,195 @@
+"""The registry of backbones: what is known of each, and how one is built.
+
+A family's file registers plain build functions:
+
+    @register(BackboneSpec(name="tinyvit_5m", family="tiny_vit", ...))
+    def tinyvit_5m(x, image_size, drop_path_rate=0.0):
+        return tiny_vit(x, embed_dims=(64, 128, 160, 320), ...)
+
+`x` is a KerasTensor of preprocessed pixels (N, H, W, 3), and what comes back is the last feature map (N, h, w, C) or
+the last tokens (N, T, C), connected to `x` by layers only: no nested model, so that every tool sees the whole graph.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+
+from age_keras.backbones.preprocessing import PixelNormalization
+from age_keras.errors import InputError
+
+Preprocessing = Literal["native", "published", "none"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+NOT_FAMILIES = {"registry", "preprocessing", "weights", "torch_weights"}
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """Where published weights come from.
+
+    Attributes:
+        location: `keras` (Keras Applications downloads its own), or a Hugging Face hub repository.
+        filename: the file in that repository.
+        revision: the pinned commit or tag in that repository.
+        licence: SPDX identifier, or a plain name, of the weights' licence.
+        commercial: whether that licence allows commercial use. Defaults to True.
+    """
+
+    location: str
+    filename: str = ""
+    revision: str = ""
+    licence: str = "Apache-2.0"
+    commercial: bool = True
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """The facts of one backbone.
+
+    Attributes:
+        name: lower case, family and size: `resnet50`, `swinv2_tiny`.
+        family: the family's name; one file each.
+        image_size: the side, in pixels, that the published weights were trained at.
+        min_image_size: the smallest side that builds.
+        size_multiple: sides must be multiples of this. Defaults to 1.
+        mean, std: what the first layer expects: (pixel / 255 - mean) / std, per RGB channel.
+        channel_order: `rgb` or `bgr` ("caffe" preprocessing).
+        cam_layer: the layer whose output Grad-CAM reads: (N, h, w, C), or tokens (N, T, C).
+        class_tokens: how many leading tokens of the output are not places on the page. Defaults to 0.
+        tokens: whether the output is tokens (N, T, C) rather than a map (N, h, w, C). Tokens fold into a square grid,
+            row by row, after the class tokens.
+        cut_points: layers that end a block, from input to output. The unfreeze ratio and the frozen prefix cut there.
+            A build may name them by a pattern; the empty tuple means "any layer".
+        weights: published weights by name; `imagenet` is the usual one.
+        load_weights: called with (model, file) for a checkpoint of another framework; None where only Keras files fit.
+        parameters: of the backbone without any classifier, in the published configuration.
+        gflops: multiply-adds of one image at `image_size`, in 10^9, as the papers count them.
+        licence: of the code the build uses.
+        paper: where the architecture is published.
+        note: what a user should know before choosing it.
+        small: fit for training on a CPU.
+    """
+
+    name: str
+    family: str
+    image_size: int
+    cam_layer: str
+    paper: str
+    parameters: int
+    gflops: float
+    min_image_size: int = 32
+    size_multiple: int = 1
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    class_tokens: int = 0
+    tokens: bool = False
+    cut_points: tuple[str, ...] = ()
+    weights: dict[str, WeightSource] = field(default_factory=dict)
+    load_weights: Callable[[keras.Model, Path], None] | None = None
+    licence: str = "Apache-2.0"
+    note: str = ""
+    small: bool = False
+    build: Callable[..., Any] | None = None
+
+    def check_image_size(self, image_size: int) -> None:
+        """Raises `InputError` where this side cannot be built."""
+        if image_size < self.min_image_size:
+            raise InputError(
+                f"image_size={image_size} is too small for {self.name}: use at least {self.min_image_size} pixels."
+            )
+        if image_size % self.size_multiple:
+            near = max(self.min_image_size, round(image_size / self.size_multiple) * self.size_multiple)
+            raise InputError(
+                f"image_size={image_size} does not fit {self.name}: use a multiple of {self.size_multiple}, "
+                f"e.g. {near}."
+            )
+
+
+_SPECS: dict[str, BackboneSpec] = {}
+_loaded = False
+
+
+def register(spec: BackboneSpec) -> Callable:
+    """Decorates a build function `(x, image_size, drop_path_rate=0.0) -> features` with the facts of its backbone."""
+
+    def decorate(build: Callable) -> Callable:
+        if spec.name in _SPECS:
+            raise ValueError(f"Two backbones are called {spec.name!r}. Received: build={build}")
+        _SPECS[spec.name] = replace(spec, build=build)
+        return build
+
+    return decorate
+
+
+def _load_families() -> None:
+    global _loaded
+    if _loaded:
+        return
+    import age_keras.backbones as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name not in NOT_FAMILIES:
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    _loaded = True
+
+
+def names() -> list[str]:
+    """All registered names, family by family."""
+    _load_families()
+    return list(_SPECS)
+
+
+def get_spec(name: str) -> BackboneSpec:
+    """The facts of a backbone. Raises `InputError`, with the nearest names, where there is none of this name."""
+    _load_families()
+    if name not in _SPECS:
+        near = difflib.get_close_matches(name, _SPECS, n=3, cutoff=0.5) or list(_SPECS)
+        raise InputError(f"There is no backbone {name!r}: did you mean {', '.join(near)}?")
+    return _SPECS[name]
+
+
+def build_backbone(
+    name: str,
+    image_size: int | None = None,
+    channels: int = 3,
+    weights: str | Path | None = None,
+    preprocessing: Preprocessing = "native",
+    **architecture,
+) -> keras.Model:
+    """Builds a flat functional feature extractor.
+
+    Args:
+        name: a registered name.
+        image_size: the side of the square input, in pixels. Defaults to the published one.
+        channels: 1 (grey, repeated inside the model) or 3 (RGB).
+        weights: None (random), `imagenet` or another name of `spec.weights` (downloaded), or a file: Keras weights or
+            model, or a published PyTorch checkpoint of the family.
+        preprocessing: `native` takes pixels 0-255 and does the family's own preprocessing; `published` divides by 255
+            and does nothing else, as the published study did; `none` takes what the first convolution should see.
+        **architecture: given to the build function, e.g. `drop_path_rate`.
+
+    Returns:
+        A model from (N, image_size, image_size, channels) to (N, h, w, C), or tokens (N, T, C).
+
+    Raises:
+        InputError: unknown name, size that does not fit, weights that do not exist or do not fit.
+    """
+    spec = get_spec(name)
+    image_size = image_size or spec.image_size
+    spec.check_image_size(image_size)
+    inputs = keras.Input((image_size, image_size, channels), name="pixels")
+    x = PixelNormalization.for_spec(spec, preprocessing)(inputs)
+    model = keras.Model(inputs, spec.build(x, image_size, **architecture), name=name)
+    if weights is not None:
+        from age_keras.backbones.weights import load_weights
+
+        load_weights(model, spec, weights)
+    return model
