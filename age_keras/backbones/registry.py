@@ -12,6 +12,7 @@ the last tokens (N, T, C), connected to `x` by layers only: no nested model, so 
 
 import difflib
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -118,7 +119,10 @@ _loaded = False
 
 
 def register(spec: BackboneSpec) -> Callable:
-    """Decorates a build function `(x, image_size, drop_path_rate=0.0) -> features` with the facts of its backbone."""
+    """Decorates a build function `(x, image_size, **options) -> features` with the facts of its backbone.
+
+    Its keyword parameters are the options a user may set, `drop_path_rate` where there is stochastic depth.
+    """
 
     def decorate(build: Callable) -> Callable:
         if spec.name in _SPECS:
@@ -187,6 +191,9 @@ def build_backbone(
     spec.check_image_size(image_size)
     inputs = keras.Input((image_size, image_size, channels), name="pixels")
     x = PixelNormalization.for_spec(spec, preprocessing)(inputs)
+    unknown = [key for key in architecture if key not in inspect.signature(spec.build).parameters]
+    if unknown:
+        raise InputError(f"The backbone {name} has no `{unknown[0]}`; leave it out or choose another backbone.")
     model = keras.Model(inputs, spec.build(x, image_size, **architecture), name=name)
     if weights is not None:
         from age_keras.backbones.weights import load_weights
