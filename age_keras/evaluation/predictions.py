@@ -1,0 +1,240 @@
+"""Tables of predictions: read any usual layout, write our own, line several models up page by page.
+
+A run's `predictions.csv` is long: a row for each page and model, with the columns
+`ImageID,TrueAge,Prediction,Model,Fold,Writer,Split` (+ `Lower,Upper` where there are intervals, and any other column
+that describes the page: `Sex`, `Hand`, `Source`). Everything that judges a model reads such a table and nothing else,
+so a paper's or a colleague's predictions are judged by the same code. Wide tables (a column a model) are read too.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from age_keras.errors import InputError
+from age_keras.evaluation.table_columns import number_column, read_table, text_column
+from age_keras.files import atomic_write
+
+COLUMNS = ("ImageID", "TrueAge", "Prediction", "Model", "Fold", "Writer", "Split")
+_HHD_NAME = re.compile(r"(?:^|[/\\])w(\d+)_[MFmf]_\d+[^/\\]*$")
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Reads predictions into the long layout.
+
+    Args:
+        path: a csv, tsv, xlsx or parquet table, or a run's folder that holds `predictions.csv`. The table is long
+            (`ImageID, TrueAge, Prediction` and, if several, `Model`) or wide (`ImageID, TrueAge` and a numeric column
+            for each model). `Fold`, `Writer`, `Split` and further columns are optional.
+
+    Returns:
+        A table with `ImageID` (str), `TrueAge` and `Prediction` (float64, years), `Model` (str), `Fold` (int, 0 for
+        none), `Writer` (str), `Split` (`train`, `val`, `test` or `oof`), and what else the table had.
+        `attrs["writers"]` says where the writers come from: `column`, `name` (HHD names, `w11_F_2_form1.tif` is
+        writer 11) or `page` (unknown: each page counts as its own writer). `attrs["splits"]` is `column` or `guess`
+        (out-of-fold where there are folds, else test).
+
+    Raises:
+        InputError: the file or a column is missing, is empty, or holds what is not a number.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "predictions.csv"
+        if not path.is_file():
+            raise InputError(f"{path.parent} has no predictions.csv; give a run's folder or a table of predictions.")
+    table = read_table(path)
+    for column in ("ImageID", "TrueAge"):
+        if column not in table:
+            raise InputError(f"{path} has no column {column}; it has {', '.join(map(str, table.columns))}.")
+    if "Prediction" in table:
+        long = table.copy()
+        if "Model" not in long:
+            long["Model"] = path.parent.name if path.name == "predictions.csv" else path.stem
+    else:
+        long = _from_wide(table, path)
+    long["ImageID"] = text_column(long, "ImageID", path)
+    long["Model"] = text_column(long, "Model", path)
+    for column in ("TrueAge", "Prediction"):
+        long[column] = number_column(long, column, path)
+    for column in ("Lower", "Upper"):
+        if column in long:
+            long[column] = number_column(long, column, path, missing=True)
+    if (outside := (long.TrueAge < 0) | (long.TrueAge > 130)).any():
+        row = long[outside].iloc[0]
+        raise InputError(f"{path}: page {row.ImageID} has the true age {row.TrueAge:g}; ages are years from 0 to 130.")
+    long["Fold"] = _folds(long, path)
+    writers = _writers(long)
+    splits = "column" if "Split" in long else "guess"
+    long["Split"] = _splits(long)
+    others = [c for c in long.columns if c not in COLUMNS]
+    long = long[[*COLUMNS, *others]].reset_index(drop=True)
+    long.attrs.update(writers=writers, splits=splits)
+    return long
+
+
+def write_predictions(path: str | Path, frame: pd.DataFrame) -> None:
+    """Writes a long table of predictions as csv, atomically, the standard columns first.
+
+    Raises:
+        ValueError: a standard column is missing.
+    """
+    if not set(COLUMNS) <= set(frame):
+        raise ValueError(f"predictions need the columns {COLUMNS}. Received: columns={list(frame.columns)}")
+    others = [c for c in frame.columns if c not in COLUMNS]
+    with atomic_write(path) as file:
+        frame[[*COLUMNS, *others]].to_csv(file, index=False, lineterminator="\n")
+
+
+def select(frame: pd.DataFrame, split: str | None = None, models: Sequence[str] = ()) -> pd.DataFrame:
+    """Keeps the rows that are to be scored.
+
+    Args:
+        frame: a long table, from `read_predictions`.
+        split: `train`, `val`, `test` or `oof`. Defaults to the first of test, oof, val, train that the table has.
+        models: the models to keep. Defaults to all.
+    """
+    has = frame.Split.unique()
+    if split is None:
+        split = next((s for s in ("test", "oof", "val", "train") if s in has), has[0])
+    if split not in has:
+        raise InputError(f"The predictions have no rows of the split {split!r}; they have {', '.join(sorted(has))}.")
+    if unknown := [m for m in models if m not in set(frame.Model)]:
+        known = ", ".join(frame.Model.unique())
+        raise InputError(f"The predictions have no model {unknown[0]!r}; they have {known}.")
+    keep = frame.Split == split
+    if models:
+        keep &= frame.Model.isin(models)
+    return frame[keep].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The predictions of several models for the same pages.
+
+    Attributes:
+        pages: a row for each page (and fold, in repeated cross-validation): `ImageID, TrueAge, Fold, Writer, Split`
+            and the further columns. N rows.
+        models: the M models' names, in the order of the table.
+        predictions: float64 (M, N), years.
+        lower, upper: float64 (M, N), years, NaN where there is no interval; None where the table has none.
+        missing: how many pages each model lacks that another has; such pages are left out.
+        repeated: how many rows gave a page and model a second time (the same fold); their predictions are averaged.
+    """
+
+    pages: pd.DataFrame
+    models: tuple[str, ...]
+    predictions: np.ndarray
+    lower: np.ndarray | None
+    upper: np.ndarray | None
+    missing: dict[str, int]
+    repeated: int
+
+    @property
+    def truth(self) -> np.ndarray:
+        """True ages in years, float64 (N,)."""
+        return self.pages.TrueAge.to_numpy()
+
+    @property
+    def writers(self) -> np.ndarray:
+        """The writers as integers from 0, int64 (N,)."""
+        return pd.factorize(self.pages.Writer)[0]
+
+    def rows(self, keep: np.ndarray) -> "Aligned":
+        """The same models on some of the pages: `keep` is a boolean mask or row numbers."""
+        lower, upper = (None if a is None else a[:, keep] for a in (self.lower, self.upper))
+        pages = self.pages[keep] if np.asarray(keep).dtype == bool else self.pages.iloc[keep]
+        pages = pages.reset_index(drop=True)
+        return Aligned(pages, self.models, self.predictions[:, keep], lower, upper, self.missing, self.repeated)
+
+
+def align(frame: pd.DataFrame) -> Aligned:
+    """Lines models up on the pages that all of them have.
+
+    Args:
+        frame: a long table, from `read_predictions`; one split.
+
+    Raises:
+        InputError: a page has two true ages, or no page has a prediction from every model.
+    """
+    model, models = pd.factorize(frame.Model)
+    page, keys = pd.factorize(frame.ImageID + "\0" + frame.Fold.astype(str))
+    first = np.unique(page, return_index=True)[1]
+    pages = frame.iloc[first].drop(columns=["Model", "Prediction", "Lower", "Upper"], errors="ignore")
+    truth = pages.TrueAge.to_numpy()
+    if (differs := np.abs(truth[page] - frame.TrueAge.to_numpy()) > 1e-6).any():
+        row = frame[differs].iloc[0]
+        raise InputError(f"Page {row.ImageID} has two true ages: {truth[page][differs][0]:g} and {row.TrueAge:g}.")
+    shape = (len(models), len(keys))
+    cell = model * len(keys) + page
+    count = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+    complete = (count > 0).all(axis=0)
+    if not complete.any():
+        raise InputError("No page has a prediction from every model; judge the models one at a time with --model.")
+
+    def matrix(column: str) -> np.ndarray:
+        total = np.bincount(cell, weights=frame[column].to_numpy(), minlength=count.size).reshape(shape)
+        return (total / np.maximum(count, 1))[:, complete]
+
+    lacking = {str(m): int((row == 0).sum()) for m, row in zip(models, count, strict=True)}
+    has_interval = "Lower" in frame and "Upper" in frame
+    return Aligned(
+        pages=pages[complete].reset_index(drop=True),
+        models=tuple(map(str, models)),
+        predictions=matrix("Prediction"),
+        lower=matrix("Lower") if has_interval else None,
+        upper=matrix("Upper") if has_interval else None,
+        missing={m: n for m, n in lacking.items() if n},
+        repeated=int(np.maximum(count - 1, 0).sum()),
+    )
+
+
+def _from_wide(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    if "Model" in table:
+        raise InputError(f"{path} has a column Model but no column Prediction; add it, or give each model a column.")
+    known = {*COLUMNS, "Sex", "Hand", "Source", "AgeGroup", "Lower", "Upper"}
+    models = []
+    for column in (c for c in table.columns if c not in known):
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        if numbers.notna().any():  # A column of words describes the pages.
+            table[column] = number_column(table, column, path, missing=True)
+            models.append(column)
+    if not models:
+        raise InputError(
+            f"{path} has no predictions: it needs a column Prediction, or a numeric column for each model."
+        )
+    rest = [c for c in table.columns if c not in models]
+    long = table.melt(id_vars=rest, value_vars=models, var_name="Model", value_name="Prediction")
+    return long.dropna(subset="Prediction").reset_index(drop=True)
+
+
+def _folds(long: pd.DataFrame, path: Path) -> np.ndarray:
+    if "Fold" not in long:
+        return np.zeros(len(long), dtype=np.int64)
+    folds = number_column(long, "Fold", path, missing=True).fillna(0)
+    if (broken := folds != folds.round()).any():
+        raise InputError(
+            f"{path}: Fold must be a whole number; row {int(np.argmax(broken)) + 2} has {folds[broken].iloc[0]}."
+        )
+    return folds.astype(np.int64).to_numpy()
+
+
+def _writers(long: pd.DataFrame) -> str:
+    """Fills the column Writer and says where it came from."""
+    if "Writer" in long and long.Writer.notna().any():
+        named = text_column(long, "Writer")
+        long["Writer"] = named.where(long.Writer.notna(), long.ImageID)
+        return "page" if (long.Writer == long.ImageID).all() else "column"
+    names = long.ImageID.str.extract(_HHD_NAME, expand=False)
+    long["Writer"] = names.str.lstrip("0").where(names.notna(), long.ImageID)
+    return "name" if names.notna().all() else "page"
+
+
+def _splits(long: pd.DataFrame) -> pd.Series:
+    guess = pd.Series(np.where(long.Fold > 0, "oof", "test"), index=long.index)
+    if "Split" not in long:
+        return guess
+    named = long.Split.astype("string").str.strip().str.lower().replace({"validation": "val", "valid": "val"})
+    return named.fillna(guess).astype(str)
