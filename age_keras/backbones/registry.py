@@ -22,13 +22,22 @@ from typing import Any, Literal
 import keras
 
 from age_keras.backbones.preprocessing import PixelNormalization
+from age_keras.backbones.torch_weights import WeightMap
 from age_keras.errors import InputError
 
 Preprocessing = Literal["native", "published", "none"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-NOT_FAMILIES = {"registry", "preprocessing", "weights", "torch_weights"}
+NOT_FAMILIES = {
+    "registry",
+    "preprocessing",
+    "weights",
+    "torch_weights",
+    "torch_checkpoint",
+    "interpolation",
+    "stochastic_depth",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,8 @@ class BackboneSpec:
         cut_points: layers that end a block, from input to output. The unfreeze ratio and the frozen prefix cut there.
             A build may name them by a pattern; the empty tuple means "any layer".
         weights: published weights by name; `imagenet` is the usual one.
-        load_weights: called with (model, file) for a checkpoint of another framework; None where only Keras files fit.
+        weight_map: how the names in published PyTorch checkpoints differ from the names of our layers (see
+            `torch_weights`); None where only Keras files fit.
         parameters: of the backbone without any classifier, in the published configuration.
         gflops: multiply-adds of one image at `image_size`, in 10^9, as the papers count them.
         licence: of the code the build uses.
@@ -94,7 +104,7 @@ class BackboneSpec:
     tokens: bool = False
     cut_points: tuple[str, ...] = ()
     weights: dict[str, WeightSource] = field(default_factory=dict)
-    load_weights: Callable[[keras.Model, Path], None] | None = None
+    weight_map: WeightMap | None = None
     licence: str = "Apache-2.0"
     note: str = ""
     small: bool = False
