@@ -1,0 +1,94 @@
+"""Decode a page: whatever a scanner or a phone wrote, to 8-bit grey or RGB."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from age_keras.errors import InputError
+
+IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp")
+FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "WEBP")
+MAX_PIXELS = 89_478_485  # Pillow's own mark of a likely decompression bomb; A3 at 600 dpi is 70 million.
+
+_BITS, _PHOTOMETRIC, _MIN_IS_WHITE = 258, 262, 0  # TIFF tags
+
+
+def decode_page(path: str | Path, channels: int = 1) -> Image.Image:
+    """Decodes a page to what a reader would see on white paper.
+
+    Takes PNG, JPEG, TIFF, BMP and WebP of 1, 8 and 16 bits, grey, palette, RGB, CMYK, with alpha (laid over white)
+    and with an EXIF rotation (applied); of several pages the first.
+
+    Args:
+        path: the file.
+        channels: 1 (grey, ITU-R 601) or 3 (RGB). Defaults to 1.
+
+    Returns:
+        A loaded image of mode `L` or `RGB`.
+
+    Raises:
+        InputError: the file is missing, damaged, of another format, or larger than `MAX_PIXELS`.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{path} is {image.width} x {image.height} px, more than a page: scan it smaller.")
+            image.load()
+            return _flatten(image, path).convert("L" if channels == 1 else "RGB")
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing.") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{path} is larger than a page can be: scan it smaller.") from None
+    except Image.UnidentifiedImageError:
+        raise InputError(f"{path} is not a PNG, JPEG, TIFF, BMP or WebP image, or is damaged.") from None
+    except Exception as error:  # Pillow's decoders raise many kinds of error for a damaged file.
+        raise InputError(f"{path} cannot be read: {error or type(error).__name__}.") from error
+
+
+def _flatten(image: Image.Image, path: str | Path) -> Image.Image:
+    """Upright, 8 bits, without transparency."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        deep = Image.fromarray(_to_8_bits(image, path))
+        deep.getexif().update(image.getexif())
+        return ImageOps.exif_transpose(deep)
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image
+
+
+def _to_8_bits(image: Image.Image, path: str | Path) -> np.ndarray:
+    """Grey of 12, 16 or 32 bits to 8, by the range of its type, not by the values that happen to occur."""
+    tags = getattr(image, "tag_v2", {})
+    values = np.asarray(image).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    if image.mode == "F":
+        top = 1.0 if high <= 1 else 255.0
+    elif image.mode == "I":
+        top = 255.0 if high <= 255 else 65535.0
+    else:
+        top = 4095.0 if tags.get(_BITS) in ((12,), 12) else 65535.0
+    if not (low >= 0 and high <= top):
+        raise InputError(f"{path} holds grey values from {low:g} to {high:g}: save it with 8 or 16 bits.")
+    grey = np.rint(values * (255.0 / top)).astype(np.uint8)
+    return 255 - grey if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE and image.mode.startswith("I;16") else grey
+
+
+def page_thumbnail(path: str | Path, max_side: int = 400, channels: int = 1) -> np.ndarray:
+    """A small picture of a page, for figures.
+
+    Args:
+        path: the file.
+        max_side: the longer side, in pixels; a smaller page keeps its size. Defaults to 400.
+        channels: 1 or 3. Defaults to 1.
+
+    Returns:
+        uint8, (height, width) or (height, width, 3).
+    """
+    page = decode_page(path, channels)
+    page.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return np.asarray(page)
