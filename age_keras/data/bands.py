@@ -1,0 +1,31 @@
+"""Age bands: the groups in which errors are reported and by which splits are stratified."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+# Upper ends, in years, of HHD's four groups: up to 15, 16-25, 26-50, over 50.
+BAND_EDGES = (15, 25, 50)
+
+
+def band_index(ages: np.ndarray, edges: Sequence[float] = BAND_EDGES) -> np.ndarray:
+    """The band of each age, counted from 0.
+
+    Ages count in completed years: whoever is 15.9 years old is 15, and in the band up to 15.
+
+    Args:
+        ages: years, (N,).
+        edges: the last completed year of each band but the last, ascending.
+
+    Returns:
+        int64 (N,), from 0 to len(edges).
+    """
+    return np.searchsorted(np.asarray(edges), np.floor(np.asarray(ages, np.float64)), side="left")
+
+
+def band_names(edges: Sequence[float] = BAND_EDGES) -> list[str]:
+    """`≤15`, `16–25`, `26–50`, `>50` for the default edges."""
+    edges = [int(e) for e in edges]
+    middle = [f"{low + 1}–{high}" for low, high in itertools.pairwise(edges)]
+    return [f"≤{edges[0]}", *middle, f">{edges[-1]}"] if edges else ["all ages"]
