@@ -74,7 +74,8 @@ def _files(pages: Gathered, unreadable: dict[int, str]) -> Iterable[Problem]:
         if pages.table.loc[same, "Age"].nunique() > 1 or pages.table.loc[same, "Writer"].nunique() > 1:
             reasons |= {int(i): "is listed with different labels" for i in np.flatnonzero(same)}
     listed = tuple(dict.fromkeys(names[again]))
-    yield Problem("duplicate", ERROR, int(again.sum()), f"{_pages(again.sum(), 'row')} list a page again", listed, reasons)
+    message = f"{_pages(again.sum(), 'row')} list a page again"
+    yield Problem("duplicate", ERROR, int(again.sum()), message, listed, reasons)
 
 
 def _ages(pages: Gathered) -> Iterable[Problem]:
@@ -141,8 +142,6 @@ def _same_content(pages: Gathered, hashes: list[str]) -> Iterable[Problem]:
         across.append(shown)
         for row in same.index[0 if ages > 1 else 1 :]:
             reasons[int(row)] = f"is the same picture as a page with another {'age' if ages > 1 else 'writer'}"
-                "age" if ages > 1 else "writer"
-            )
     message = f"{_pages(len(across), 'picture')} stand under more than one writer or age: at most one can be right"
     yield Problem("duplicate_content_labels", ERROR, len(across), message, tuple(across), reasons)
     message = f"{_pages(len(within), 'picture')} of one writer occur more than once and count more than once"
