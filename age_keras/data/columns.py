@@ -94,15 +94,14 @@ def read_table(path: str | Path) -> pd.DataFrame:
             table = _read_text(path)
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text: save it as UTF-8 csv.") from None
-    except InputError:
-        raise
-    except Exception as error:  # Each reader has its own errors for a damaged file.
+    except Exception as error:  # each reader has its own errors for a damaged file
         raise InputError(f"{path} cannot be read as a {kind[1:]} table: {error}") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    twice = sorted({name for name in table.columns if list(table.columns).count(name) > 1})
+    names = [str(name).strip() for name in table.columns]
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
     if twice:
         raise InputError(f"{path} has more than one column {twice[0]!r}: rename one.")
-    table = pd.DataFrame({name: [_text(cell) for cell in table[name]] for name in table.columns})
+    cells = {name: [_text(cell) for cell in table.iloc[:, i]] for i, name in enumerate(names) if _named(name)}
+    table = pd.DataFrame(cells, dtype=object)
     table = table[(table != "").any(axis=1)].reset_index(drop=True)
     if table.empty:
         raise InputError(f"{path} has no rows.")
@@ -147,14 +146,23 @@ def canonical(table: pd.DataFrame, columns: ColumnNames, path: Path) -> pd.DataF
 
 
 def _read_text(path: Path) -> pd.DataFrame:
+    """A csv, strictly: pandas would take a row that is too long (a decimal comma) for an index or cut it off."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         header = file.readline()
-    if not header.strip():
-        raise InputError(f"{path} has no rows.")
-    separator = max(",;\t", key=header.count)
-    return pd.read_csv(
-        path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=csv.QUOTE_MINIMAL
-    )
+        file.seek(0)
+        rows = csv.reader(file, delimiter=max(",;\t", key=header.count), strict=True)
+        names = next(rows, [])
+        cells = []
+        for row in rows:
+            if any(cell.strip() for cell in row[len(names) :]):
+                raise ValueError(f"line {rows.line_num} has {len(row)} cells, the header {len(names)}")
+            cells.append([*row[: len(names)], *[""] * (len(names) - len(row))])
+    return pd.DataFrame(cells, columns=names, dtype=object)
+
+
+def _named(name: str) -> bool:
+    """Whether a column has a name: spreadsheets and pandas save nameless ones."""
+    return bool(name) and not re.fullmatch(r"Unnamed: \d+", name)
 
 
 def _text(cell) -> str:

@@ -33,49 +33,53 @@ def decode_page(path: str | Path, channels: int = 1) -> Image.Image:
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{path} is {image.width} x {image.height} px, more than a page: scan it smaller.")
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} px")
             image.load()
-            return _flatten(image, path).convert("L" if channels == 1 else "RGB")
-    except InputError:
+            return _flatten(image).convert("L" if channels == 1 else "RGB")
+    except MemoryError:  # nothing is wrong with the page
         raise
     except FileNotFoundError:
-        raise InputError(f"{path} is missing.") from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{path} is larger than a page can be: scan it smaller.") from None
+        reason = "is missing"
+    except Image.DecompressionBombError as error:
+        reason = f"is larger than a page can be ({error}): scan it at a lower resolution"
     except Image.UnidentifiedImageError:
-        raise InputError(f"{path} is not a PNG, JPEG, TIFF, BMP or WebP image, or is damaged.") from None
-    except Exception as error:  # Pillow's decoders raise many kinds of error for a damaged file.
-        raise InputError(f"{path} cannot be read: {error or type(error).__name__}.") from error
+        reason = "is not a PNG, JPEG, TIFF, BMP or WebP image, or is damaged"
+    except Exception as error:  # Pillow's decoders raise many kinds of error for a damaged file
+        reason = f"cannot be decoded: {error or type(error).__name__}"
+    raise InputError(f"{path} {reason}.")
 
 
-def _flatten(image: Image.Image, path: str | Path) -> Image.Image:
+def _flatten(image: Image.Image) -> Image.Image:
     """Upright, 8 bits, without transparency."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        deep = Image.fromarray(_to_8_bits(image, path))
+        deep = Image.fromarray(_to_8_bits(image))
         deep.getexif().update(image.getexif())
         return ImageOps.exif_transpose(deep)
     image = ImageOps.exif_transpose(image)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image
 
 
-def _to_8_bits(image: Image.Image, path: str | Path) -> np.ndarray:
+def _to_8_bits(image: Image.Image) -> np.ndarray:
     """Grey of 12, 16 or 32 bits to 8, by the range of its type, not by the values that happen to occur."""
-    tags = getattr(image, "tag_v2", {})
-    values = np.asarray(image).astype(np.float32)
-    low, high = float(values.min()), float(values.max())
+    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    low, high = values.min(), values.max()
     if image.mode == "F":
-        top = 1.0 if high <= 1 else 255.0
+        top = 1 if high <= 1 else 255
     elif image.mode == "I":
-        top = 255.0 if high <= 255 else 65535.0
+        top = 255 if high <= 255 else 65535
     else:
-        top = 4095.0 if tags.get(_BITS) in ((12,), 12) else 65535.0
-    if not (low >= 0 and high <= top):
-        raise InputError(f"{path} holds grey values from {low:g} to {high:g}: save it with 8 or 16 bits.")
-    grey = np.rint(values * (255.0 / top)).astype(np.uint8)
-    return 255 - grey if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE and image.mode.startswith("I;16") else grey
+        top = 4095 if tags.get(_BITS) in ((12,), 12) else 65535
+    if not 0 <= low <= high <= top:
+        raise ValueError(f"its grey values go from {low:g} to {high:g}; save it with 8 or 16 bits")
+    if image.mode == "F":
+        return np.rint(values * np.float32(255 / top)).astype(np.uint8)
+    table = np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:  # Pillow turns this round itself for 1 and 8 bits alone
+        table = table[::-1]
+    return table[values]
 
 
 def page_thumbnail(path: str | Path, max_side: int = 400, channels: int = 1) -> np.ndarray:

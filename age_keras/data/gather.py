@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from age_keras.data.columns import TABLES, ColumnNames, canonical, read_table
+from age_keras.data.content import content_hashes
 from age_keras.data.decode import IMAGES
 from age_keras.errors import InputError
 
@@ -50,6 +51,15 @@ class Gathered:
     outside: np.ndarray
     writers: str
 
+    def hashes(self) -> list[str]:
+        """Content hash of each page that is there; "" for one that is not, or that lies outside the folder."""
+        usable = np.flatnonzero(~self.missing & ~self.outside)
+        hashes = [""] * len(self.table)
+        found = content_hashes([self.root / self.table["ImageID"][row] for row in usable])
+        for row, digest in zip(usable, found, strict=True):
+            hashes[row] = digest
+        return hashes
+
 
 def gather(folder: str | Path, labels: str | Path | None = None, columns: ColumnNames | None = None) -> Gathered:
     """Reads the labels table of a folder and finds its pages.
@@ -84,7 +94,10 @@ def gather(folder: str | Path, labels: str | Path | None = None, columns: Column
 def _complete(root: Path, labels: Path | None, table: pd.DataFrame) -> Gathered:
     empty = pd.Series([""] * len(table), dtype=object)
     split_text = table["Split"] if "Split" in table and (table["Split"] != "").any() else empty
-    files, missing, outside = _resolve(root, table["File"], split_text)
+    if labels is None:  # listed, not named by anybody
+        files, missing, outside = list(table["File"]), np.zeros(len(table), bool), np.zeros(len(table), bool)
+    else:
+        files, missing, outside = _resolve(root, table["File"], split_text)
     age_text = table.get("Age", empty)
     out = pd.DataFrame({"ImageID": files, "Age": pd.to_numeric(age_text, errors="coerce").astype(np.float64)})
     out.loc[~np.isfinite(out["Age"]), "Age"] = np.nan
@@ -120,7 +133,7 @@ def _integers(cells: pd.Series, name: str, labels: Path | None) -> pd.Series:
         return numbers.astype(np.int64)
     if name == "Fold":
         row = int(np.argmax((numbers.isna() | (numbers % 1 != 0)).to_numpy()))
-        raise InputError(f"{labels}: row {row + 2} has the fold {cells.iloc[row]!r}, which is not a whole number.")
+        raise InputError(f"{labels}: row {row + 1} has the fold {cells.iloc[row]!r}, which is not a whole number.")
     return cells
 
 

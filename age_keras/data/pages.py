@@ -147,7 +147,7 @@ def _tiles(size: tuple[int, int], settings: PageSettings) -> np.ndarray:
 
 def _keep(pixels: np.ndarray, boxes: np.ndarray, ink: np.ndarray, settings: PageSettings) -> np.ndarray:
     if settings.blank == "ink":
-        return ink >= max(settings.min_ink, np.finfo(float).tiny)
+        return (ink > 0) & (ink >= settings.min_ink)
     if settings.blank == "published":
         return np.array([pixels[y : y + h, x : x + w].mean() / 255 > PUBLISHED_MEAN for x, y, w, h in boxes])
     return np.ones(len(boxes), bool)
@@ -155,12 +155,9 @@ def _keep(pixels: np.ndarray, boxes: np.ndarray, ink: np.ndarray, settings: Page
 
 def _ink_shares(pixels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Share of each patch's pixels that are at or below the page's threshold between ink and paper."""
-    grey = pixels[..., 0] if pixels.shape[-1] == 1 else pixels.mean(-1).astype(np.uint8)
+    grey = pixels[..., 0] if pixels.shape[-1] == 1 else np.asarray(Image.fromarray(pixels).convert("L"))
     dark = grey <= ink_threshold(grey)
-    total = np.zeros((grey.shape[0] + 1, grey.shape[1] + 1), np.int64)
-    total[1:, 1:] = dark.cumsum(0, dtype=np.int64).cumsum(1)
-    x, y, w, h = boxes.T
-    return (total[y + h, x + w] - total[y, x + w] - total[y + h, x] + total[y, x]) / (w * h)
+    return np.array([np.count_nonzero(dark[y : y + h, x : x + w]) / (w * h) for x, y, w, h in boxes])
 
 
 def ink_threshold(grey: np.ndarray) -> int:
@@ -184,9 +181,12 @@ def ink_threshold(grey: np.ndarray) -> int:
 
 
 def _fill_up(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The page on a sheet of its own paper's colour (the median), at the top left."""
-    sheet = np.empty((size[1], size[0], pixels.shape[-1]), np.uint8)
-    sheet[:] = np.median(pixels, axis=(0, 1)).astype(np.uint8)
+    """The page at the top left of a sheet of its own paper's colour (the median of each channel)."""
+    channels = pixels.shape[-1]
+    sheet = np.empty((size[1], size[0], channels), np.uint8)
+    for channel in range(channels):
+        counts = np.bincount(pixels[..., channel].ravel(), minlength=256).cumsum()
+        sheet[..., channel] = np.searchsorted(counts, counts[-1] / 2)
     sheet[: pixels.shape[0], : pixels.shape[1]] = pixels
     return sheet
 

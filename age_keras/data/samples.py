@@ -95,7 +95,7 @@ def read_samples(
         raise InputError(f"{folder} has no labels file: put labels.csv (file, age, writer) there or give --labels.")
     if require_age and (pages.age_text == "").all():
         raise InputError(f"{pages.labels} has no column of ages: give --age-column.")
-    problems = find_problems(pages, page_hashes(pages), ages=require_age)
+    problems = find_problems(pages, pages.hashes(), labelled=require_age)
     return _samples(pages, problems, skip_bad)
 
 
@@ -126,21 +126,11 @@ def samples_of(paths: Sequence[str | Path]) -> Samples:
     return Samples(root, pd.DataFrame({"ImageID": names, "Age": np.nan, "Writer": names}))
 
 
-def page_hashes(pages: Gathered) -> list[str]:
-    """Content hash of each page that is there; "" for one that is not, or that lies outside the folder."""
-    usable = np.flatnonzero(~pages.missing & ~pages.outside)
-    hashes = [""] * len(pages.table)
-    found = content_hashes([pages.root / pages.table["ImageID"][row] for row in usable])
-    for row, digest in zip(usable, found, strict=True):
-        hashes[row] = digest
-    return hashes
-
-
 def _samples(pages: Gathered, problems: list[Problem], skip_bad: bool) -> Samples:
     errors = [problem for problem in problems if problem.severity == ERROR]
     outside = [problem for problem in errors if problem.code == "outside"]
     if outside or (errors and not skip_bad):
-        said = "; ".join(brief(problem) for problem in outside or errors)
+        said = "; ".join(problem.brief() for problem in outside or errors)
         hint = (
             "" if outside else f" `age-keras data check {pages.root}` lists all; --skip-bad leaves the bad pages out."
         )
@@ -150,20 +140,14 @@ def _samples(pages: Gathered, problems: list[Problem], skip_bad: bool) -> Sample
         reasons = problem.reasons | reasons
     kept = ~pages.table.index.isin(reasons)
     if not kept.any():
-        raise InputError(f"{pages.labels or pages.root}: no page is left: {'; '.join(map(brief, errors))}.")
+        raise InputError(
+            f"{pages.labels or pages.root}: no page is left: {'; '.join(problem.brief() for problem in errors)}."
+        )
     names = pages.table["ImageID"]
-    skipped = tuple((names[row] or f"row {row + 2}", reasons[row]) for row in sorted(reasons))
-    warnings = tuple(f"{brief(problem)}." for problem in problems if problem.severity == WARNING)
+    skipped = tuple((names[row] or f"row {row + 1}", reasons[row]) for row in sorted(reasons))
+    warnings = tuple(f"{problem.brief()}." for problem in problems if problem.severity == WARNING)
     for warning in warnings:
         log.warning("%s: %s", pages.labels or pages.root, warning)
     if skipped:
         log.warning("%s: %d pages are left out (--skip-bad).", pages.labels or pages.root, len(skipped))
     return Samples(pages.root, pages.table[kept].reset_index(drop=True), skipped, warnings)
-
-
-def brief(problem: Problem, most: int = 3) -> str:
-    """A problem in one line: its sentence and its first few cases."""
-    if not problem.examples:
-        return problem.message
-    more = f", and {len(problem.examples) - most} more" if len(problem.examples) > most else ""
-    return f"{problem.message}: {', '.join(problem.examples[:most])}{more}"
