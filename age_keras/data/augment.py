@@ -152,7 +152,7 @@ class Policy(keras.layers.Layer):
             if thickness[i]:
                 pixels = ink.thicken(pixels, thickness[i])
             if ranges.contrast or ranges.brightness:
-                pivot = float(paper[i].mean()) if ranges.contrast_pivot == "paper" else float(pixels.mean())
+                pivot = float(paper[i].mean()) if ranges.contrast_pivot == "paper" else ink.mean_level(pixels)
                 pixels = ink.tone(pixels, max(0.0, 1 + draw["contrast"][i]), pivot, 255 * draw["brightness"][i])
             if ranges.texture:
                 pixels = ink.add_texture(pixels, 255 * grain[i], places[i, 1:])

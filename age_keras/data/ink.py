@@ -32,6 +32,11 @@ def tone(pixels: np.ndarray, contrast: float, pivot: float, brightness: float) -
     return cv2.LUT(pixels, np.rint(levels).clip(0, 255).astype(np.uint8))
 
 
+def mean_level(pixels: np.ndarray) -> float:
+    """The mean grey level over pixels and channels."""
+    return float(np.mean(cv2.mean(pixels)[: pixels.shape[2] if pixels.ndim == 3 else 1]))
+
+
 def add_noise(pixels: np.ndarray, deviation: float, place: float) -> np.ndarray:
     """Adds white Gaussian noise, independent between pixels and channels.
 
@@ -40,9 +45,9 @@ def add_noise(pixels: np.ndarray, deviation: float, place: float) -> np.ndarray:
         deviation: the standard deviation, in grey levels.
         place: in [0, 1), where in the fixed bank of noise this patch's noise begins.
     """
-    bank = _white_bank(_bank_side(max(pixels.shape))).reshape(-1)
+    bank = _white_noise(_bank_side(max(pixels.shape)), deviation)
     start = int(place * (bank.size - pixels.size + 1))
-    return _add(pixels, bank[start : start + pixels.size].reshape(pixels.shape), deviation)
+    return cv2.add(pixels, bank[start : start + pixels.size].reshape(pixels.shape), dtype=cv2.CV_8U)
 
 
 def add_texture(pixels: np.ndarray, deviation: float, places: np.ndarray) -> np.ndarray:
@@ -58,10 +63,11 @@ def add_texture(pixels: np.ndarray, deviation: float, places: np.ndarray) -> np.
     top, left = (int(place * (len(bank) - side + 1)) for place, side in zip(places, (height, width), strict=False))
     texture = bank[top : top + height, left : left + width]
     flip = int(places[2] * 4)
-    texture = np.ascontiguousarray(texture[:: 1 - 2 * (flip & 1), :: 1 - (flip & 2)])
+    texture = cv2.flip(texture, flip - 2) if flip else texture
     if pixels.ndim == 3:
         texture = cv2.merge([texture] * pixels.shape[2])
-    return _add(pixels, texture, deviation)
+    # One table look-up and one saturating addition.
+    return cv2.add(pixels, _scaled(texture, deviation), dtype=cv2.CV_8U)
 
 
 def erase(pixels: np.ndarray, paper: np.ndarray, box: np.ndarray) -> None:
@@ -78,22 +84,22 @@ def erase(pixels: np.ndarray, paper: np.ndarray, box: np.ndarray) -> None:
     pixels[low[0] : high[0], low[1] : high[1]] = paper if pixels.ndim == 3 else paper[0]
 
 
-def _add(pixels: np.ndarray, noise: np.ndarray, deviation: float) -> np.ndarray:
-    """Adds quantised unit noise (uint8 codes) times a deviation; one table look-up and one saturating addition."""
+def _scaled(codes: np.ndarray, deviation: float) -> np.ndarray:
+    """Codes of noise of unit deviation (uint8) as grey levels (int8) of the given deviation."""
     levels = (np.arange(256) - 128) * (deviation / _STEPS)
-    steps = cv2.LUT(noise, np.rint(levels).clip(-128, 127).astype(np.int8))
-    return cv2.add(pixels, steps, dtype=cv2.CV_8U)
+    return cv2.LUT(codes, np.rint(levels).clip(-128, 127).astype(np.int8))
 
 
 def _bank_side(side: int) -> int:
     return max(1024, 1 << (2 * side - 1).bit_length())
 
 
-@functools.lru_cache(maxsize=2)
-def _white_bank(side: int) -> np.ndarray:
+@functools.lru_cache(maxsize=4)
+def _white_noise(side: int, deviation: float) -> np.ndarray:
     generator = np.random.Generator(np.random.PCG64(_BANK_SEED))
-    # Some more than a square, so that the noise of a patch of three channels still has many places to begin.
-    return _codes(generator.standard_normal((2 * side, side), dtype=np.float32))
+    # Larger than a square, so that the noise of a patch of three channels still has many places to begin.
+    noise = generator.standard_normal((4 * side, side), dtype=np.float32)
+    return _scaled(_codes(noise), deviation).reshape(-1)
 
 
 @functools.lru_cache(maxsize=2)

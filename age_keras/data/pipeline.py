@@ -68,10 +68,15 @@ def row_batches(
         A dataset with `steps(n, batch_size, drop_remainder)` batches an epoch.
 
     Raises:
-        InputError: if there are too few rows for one batch.
+        InputError: if there are too few rows for one batch, or `batch_size` or `views` is below 1.
+        ValueError: if `indices` has a row that is not there.
     """
     keys = np.asarray(keys).astype(np.uint64)
     rows = np.arange(len(keys)) if indices is None else np.asarray(indices).astype(np.int64)
+    if rows.size and not (rows.min() >= 0 and rows.max() < len(keys)):
+        raise ValueError(f"`indices` must be rows of 0 to {len(keys) - 1}. Received: {rows.min()} to {rows.max()}.")
+    if batch_size < 1:
+        raise InputError(f"The batch size must be at least 1, not {batch_size}.")
     n, in_epoch = len(rows), steps(len(rows), batch_size, drop_remainder)
     if in_epoch == 0:
         raise InputError(f"There are {n} patches, too few for one batch of {batch_size}; lower the batch size.")
