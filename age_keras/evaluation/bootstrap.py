@@ -42,8 +42,13 @@ def bootstrap_scores(
     return {**scores, "Median_Error": np.concatenate(medians, axis=1)}
 
 
-def percentile_interval(samples: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """The percentile interval of resampled figures: (..., B) becomes (..., 2), NaN where no resample defines it."""
+def percentile_interval(samples: np.ndarray, level: float = 0.95, writers: int | None = None) -> np.ndarray:
+    """The percentile interval of resampled figures: (..., B) becomes (..., 2).
+
+    NaN where no resample defines the figure, and where there are fewer than two `writers` to draw from.
+    """
+    if samples.shape[-1] == 0 or (writers is not None and writers < 2):
+        return np.full((*np.shape(samples)[:-1], 2), np.nan)
     tail = 100 * (1 - level) / 2
     samples = np.asarray(samples, np.float64)
     defined = np.isfinite(samples)

@@ -19,7 +19,7 @@ from age_keras.evaluation.table_columns import number_column, read_table, text_c
 from age_keras.files import atomic_write
 
 COLUMNS = ("ImageID", "TrueAge", "Prediction", "Model", "Fold", "Writer", "Split")
-_HHD_NAME = re.compile(r"(?:^|[/\\])w(\d+)_[MFmf]_\d+[^/\\]*$")
+_HHD_NAME = re.compile(r"(?:^|[/\\])w(\d+)_([A-Za-z]+)_\d+[^/\\]*$")
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
@@ -35,7 +35,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         none), `Writer` (str), `Split` (`train`, `val`, `test` or `oof`), and what else the table had.
         `attrs["writers"]` says where the writers come from: `column`, `name` (HHD names, `w11_F_2_form1.tif` is
         writer 11) or `page` (unknown: each page counts as its own writer). `attrs["splits"]` is `column` or `guess`
-        (out-of-fold where there are folds, else test).
+        (out-of-fold where there are folds, else test). HHD names give `Sex` too.
 
     Raises:
         InputError: the file or a column is missing, is empty, or holds what is not a number.
@@ -66,9 +66,12 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         row = long[outside].iloc[0]
         raise InputError(f"{path}: page {row.ImageID} has the true age {row.TrueAge:g}; ages are years from 0 to 130.")
     long["Fold"] = _folds(long, path)
-    writers = _writers(long)
+    writers = fill_writers(long)
     splits = "column" if "Split" in long else "guess"
-    long["Split"] = _splits(long)
+    long["Split"] = fill_splits(long, default=np.where(long.Fold > 0, "oof", "test"))
+    if writers == "name" and "Sex" not in long:
+        sex = long.ImageID.str.extract(_HHD_NAME)[1].str.upper()
+        long["Sex"] = sex.where(sex.isin(["F", "M"]))
     others = [c for c in long.columns if c not in COLUMNS]
     long = long[[*COLUMNS, *others]].reset_index(drop=True)
     long.attrs.update(writers=writers, splits=splits)
@@ -221,19 +224,20 @@ def _folds(long: pd.DataFrame, path: Path) -> np.ndarray:
     return folds.astype(np.int64).to_numpy()
 
 
-def _writers(long: pd.DataFrame) -> str:
-    """Fills the column Writer and says where it came from."""
+def fill_writers(long: pd.DataFrame) -> str:
+    """Fills the column `Writer` of a table of pages; says where it came from: `column`, `name` or `page`."""
     if "Writer" in long and long.Writer.notna().any():
         named = text_column(long, "Writer")
         long["Writer"] = named.where(long.Writer.notna(), long.ImageID)
         return "page" if (long.Writer == long.ImageID).all() else "column"
-    names = long.ImageID.str.extract(_HHD_NAME, expand=False)
+    names = long.ImageID.str.extract(_HHD_NAME)[0]
     long["Writer"] = names.str.lstrip("0").where(names.notna(), long.ImageID)
     return "name" if names.notna().all() else "page"
 
 
-def _splits(long: pd.DataFrame) -> pd.Series:
-    guess = pd.Series(np.where(long.Fold > 0, "oof", "test"), index=long.index)
+def fill_splits(long: pd.DataFrame, default: str | np.ndarray) -> pd.Series:
+    """The split of each row in lower case, `default` where it is not known."""
+    guess = pd.Series(default, index=long.index)
     if "Split" not in long:
         return guess
     named = long.Split.astype("string").str.strip().str.lower().replace({"validation": "val", "valid": "val"})

@@ -1,0 +1,85 @@
+"""Judge predictions: metrics, constants, intervals, age bands, checks, and a verdict in one sentence."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from age_keras.errors import InputError
+from age_keras.evaluation.checks import run_checks
+from age_keras.evaluation.document import as_json, as_markdown
+from age_keras.evaluation.evaluate import evaluate
+from age_keras.evaluation.labels import read_labels
+from age_keras.evaluation.predictions import read_predictions
+from age_keras.evaluation.run_facts import run_facts
+from age_keras.evaluation.tables import csv_table, latex_table
+from age_keras.files import atomic_write
+
+
+def main(
+    predictions: tyro.conf.Positional[Path],
+    train: Path | None = None,
+    by: Literal["fold"] | None = None,
+    ddof: Literal[0, 1] = 1,
+    format: Literal["md", "csv", "json", "latex"] = "md",
+    out: Path | None = None,
+    split: str | None = None,
+    model: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = (),
+    figures: Path | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> None:
+    """Judges predictions: metrics, constants, intervals, age bands, checks, and a verdict in one sentence.
+
+    Args:
+        predictions: a table (csv, tsv, xlsx, parquet), long (ImageID, TrueAge, Prediction, Model) or wide (a column for
+            each model), or a run's folder.
+        train: the labels that the models were trained on (File, Age, WriterNumber, Set): constants come from their
+            training rows. Without it they come from the other folds, or in hindsight from the scored pages.
+        by: `fold` gives the mean and standard deviation over folds.
+        ddof: the standard deviation over folds divides by n - ddof.
+        format: of the output; json has every figure.
+        out: write to this file instead of the screen.
+        split: score this split (train, val, test, oof). Defaults to test, or else oof.
+        model: score these models only.
+        figures: also draw the figures into this folder.
+        resamples: of the bootstrap over writers.
+        seed: of the bootstrap.
+    """
+    if resamples < 100:
+        raise InputError(f"--resamples must be at least 100. Received: {resamples}.")
+    facts = run_facts(predictions)
+    result = evaluate(
+        read_predictions(predictions),
+        read_labels(train) if train else facts.labels,
+        split=split,
+        models=model,
+        by=by,
+        ddof=ddof,
+        resamples=resamples,
+        seed=seed,
+        config=facts.config,
+        environment=facts.environment,
+        synthetic=facts.synthetic,
+    )
+    checks = run_checks(result)
+    if format == "json":
+        text = json.dumps(as_json(result, checks), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    else:
+        text = {"md": lambda: as_markdown(result, checks), "csv": lambda: csv_table(result)}.get(
+            format, lambda: latex_table(result)
+        )()
+    if figures:
+        from age_keras.evaluation.figures import draw_figures
+
+        draw_figures(result, figures)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with atomic_write(out) as file:
+            file.write(text)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}.") from None

@@ -1,0 +1,120 @@
+"""Who bears the errors: error, bias and coverage by sex, hand, age band, source, and their crossings."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from age_keras.data.bands import band_index, band_names
+from age_keras.evaluation import metrics
+from age_keras.evaluation.bootstrap import percentile_interval
+from age_keras.evaluation.predictions import Aligned
+
+# Below this many writers an interval by the bootstrap is too narrow to be believed.
+MIN_WRITERS = 10
+
+
+def attributes(pages: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What pages can be grouped by: `Sex`, `Hand`, `Source` where they have two values or more, and `Age band`.
+
+    Returns:
+        Attribute to the group of each page, str (N,), empty where it is not known.
+    """
+    found = {}
+    for column in ("Sex", "Hand", "Source"):
+        if column in pages:
+            values = pages[column].astype("string").str.strip().fillna("").to_numpy(dtype=object)
+            if len(set(values) - {""}) > 1:
+                found[column] = values
+    bands = np.asarray(band_names(), dtype=object)[band_index(pages.TrueAge.to_numpy())]
+    if len(set(bands)) > 1:
+        found["Age band"] = bands
+    return found
+
+
+def group_scores(aligned: Aligned, weights: np.ndarray, crossings: bool = True) -> list[dict]:
+    """Scores of each group of pages.
+
+    Args:
+        aligned: M models' predictions.
+        weights: from `writer_weights`, (B, writers).
+        crossings: also each pair of attributes. Defaults to True.
+
+    Returns:
+        A dictionary for each group: `attribute` and `group` (`Sex` and `F`; `Sex × Age band` and `F, ≤15`), `n` pages,
+        `writers`, `few_writers` (under `MIN_WRITERS`), `MAE` and `Bias` (M,) with `MAE_interval` and `Bias_interval`
+        (M, 2), and `Coverage` with its interval, in percent, where the predictions have lower and upper bounds.
+    """
+    single = attributes(aligned.pages)
+    if not set(single) - {"Age band"}:
+        return []  # Bands alone stand in the table of bands.
+    pairs = combinations(single, 2) if crossings else ()
+    groupings = {name: [f"{v}" for v in values] for name, values in single.items()}
+    for one, two in pairs:
+        both = zip(single[one], single[two], strict=True)
+        groupings[f"{one} × {two}"] = [f"{a}, {b}" if a and b else "" for a, b in both]
+    writers, rows = aligned.writers, []
+    for attribute, values in groupings.items():
+        labels = np.asarray(values, dtype=object)
+        for group in _in_order(set(labels) - {""}):
+            keep = labels == group
+            rows.append({"attribute": attribute, "group": group, **_scores(aligned, keep, writers, weights)})
+    return rows
+
+
+def gaps(groups: list[dict], models: int) -> list[dict]:
+    """The largest difference in MAE within each attribute, over groups with enough writers.
+
+    Returns:
+        For each attribute a dictionary: `attribute`, `MAE_gap` (M,), years, `highest` and `lowest`: the groups, (M,).
+    """
+    result = []
+    for attribute in dict.fromkeys(g["attribute"] for g in groups):
+        enough = [g for g in groups if g["attribute"] == attribute and not g["few_writers"]]
+        if len(enough) < 2:
+            continue
+        errors = np.stack([g["MAE"] for g in enough])
+        high, low = errors.argmax(axis=0), errors.argmin(axis=0)
+        every = np.arange(models)
+        result.append(
+            {
+                "attribute": attribute,
+                "MAE_gap": errors[high, every] - errors[low, every],
+                "highest": [enough[i]["group"] for i in high],
+                "lowest": [enough[i]["group"] for i in low],
+            }
+        )
+    return result
+
+
+def _scores(aligned: Aligned, keep: np.ndarray, writers: np.ndarray, weights: np.ndarray) -> dict:
+    truth, predictions = aligned.truth[keep], aligned.predictions[:, keep]
+    own, groups = np.unique(writers[keep], return_inverse=True)
+    draws = metrics.weighted_sum_scores(truth, predictions, groups, weights[:, own], ("MAE", "Bias"))
+    scores = metrics.score(truth, predictions)
+    row = {
+        "n": int(keep.sum()),
+        "writers": len(own),
+        "few_writers": len(own) < MIN_WRITERS,
+        "MAE": scores["MAE"],
+        "MAE_interval": percentile_interval(draws["MAE"], writers=len(own)),
+        "Bias": scores["Bias"],
+        "Bias_interval": percentile_interval(draws["Bias"], writers=len(own)),
+    }
+    if aligned.lower is not None:
+        covered = (aligned.lower[:, keep] <= truth) & (truth <= aligned.upper[:, keep])
+        known = np.isfinite(aligned.lower[:, keep]) & np.isfinite(aligned.upper[:, keep])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            row["Coverage"] = np.where(known.all(axis=1), 100 * covered.mean(axis=1), np.nan)
+            hits = np.stack([np.bincount(groups, weights=c, minlength=len(own)) for c in covered])
+            share = 100 * (hits @ weights[:, own].T) / (weights[:, own] @ np.bincount(groups))
+        row["Coverage_interval"] = np.where(
+            known.all(axis=1)[:, None], percentile_interval(share, writers=len(own)), np.nan
+        )
+    return row
+
+
+def _in_order(groups: set[str]) -> list[str]:
+    """Groups by name, but age bands by age."""
+    rank = {band: number for number, band in enumerate(band_names())}
+    return sorted(groups, key=lambda g: [(rank.get(part, -1), part) for part in g.split(", ")])
