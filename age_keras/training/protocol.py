@@ -1,0 +1,202 @@
+"""The training of one model on one split: phase 1 the head, phase 2 the top of the backbone, the best epoch of both.
+
+The whole story, top to bottom: `train` builds the model, runs the phases, restores the best epoch, predicts. It may be
+killed at any moment; called again with the same arguments it goes on from the last saved epoch and ends the same.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from age_keras.models.age import AgeModel, backbone_layers, build_age_model, unfreeze
+from age_keras.models.heads import HEADS, AgeError
+from age_keras.training.age_config import AgeConfig, PhaseConfig
+from age_keras.training.callbacks import EpochKeeper, ProgressBar, Stopper, fresh_counters, new_phase
+from age_keras.training.feeds import PatchData, PixelFeed, make_feed
+from age_keras.training.optimizers import build_optimizer, layer_rates
+from age_keras.training.state import assign, load_state, to_array
+
+PHASES = ("head", "fine_tune")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which pages a model learns from, which choose its epoch, which score it.
+
+    Attributes:
+        label: names the fold in files and in TensorBoard.
+        learn, choose, score: bool (pages,).
+        fold: its number; 0 for a hold-out.
+    """
+
+    label: str
+    learn: np.ndarray
+    choose: np.ndarray
+    score: np.ndarray
+    fold: int = 0
+
+
+@dataclass
+class Trained:
+    """A model after its training.
+
+    Attributes:
+        model: with the weights of the best epoch.
+        history: a row for each epoch.
+        pages: predictions, a row for each page asked for: `page` (row of the table), `Prediction`, and with a quantile
+            head `Lower`, `Upper`; years.
+        sample: some augmented patches as the model saw them, (n, S, S, C).
+        notes: what the report should say of this training.
+    """
+
+    model: AgeModel
+    history: pd.DataFrame
+    pages: pd.DataFrame
+    sample: np.ndarray
+    notes: list[str] = field(default_factory=list)
+
+
+def train(
+    config: AgeConfig,
+    data: PatchData,
+    table: pd.DataFrame,
+    part: Part,
+    state: Path | None = None,
+    callbacks: Callable[[PhaseConfig], list[keras.callbacks.Callback]] | None = None,
+    on_epoch: Callable[[int, dict], None] | None = None,
+    title: str = "",
+    progress: bool = True,
+) -> Trained:
+    """Trains one age model.
+
+    Args:
+        config: model, protocol, machine, seed.
+        data: the patches of all pages.
+        table: the pages: `Age`, `Writer`.
+        part: which pages do what.
+        state: a file that resumes a killed training; None for none.
+        callbacks: makes further Keras callbacks for a phase (TensorBoard).
+        on_epoch: called after each epoch with (epoch, logs); may raise to end the training.
+        title: what the progress bar says.
+        progress: show it.
+
+    Returns:
+        The model at its best epoch, its history and its predictions of the pages that choose and that score.
+    """
+    chooses = part.score if config.training.selection == "published" and not part.choose.any() else part.choose
+    learn, choose = _patches(data, part.learn), _patches(data, chooses)
+    with _machine(config) as scope:
+        writers = table[part.learn].groupby("Writer")["Age"].median()
+        median = float(writers.median())
+        deviation = float((writers - median).abs().mean())
+        with scope():
+            keras.utils.set_random_seed(config.seed)
+            side, channels = data.store.patches.shape[1], data.store.patches.shape[-1]
+            model = build_age_model(config.model, side, channels, median, deviation)
+        saved = load_state(state) if state else None
+        counters, arrays = saved or (fresh_counters(), None)
+        phases = [getattr(config.training, name) for name in PHASES]
+        bar = ProgressBar(title, sum(p.epochs for p in phases), counters["epoch"], progress)
+        best: list[np.ndarray] = []
+        variables: list = []
+        feed, notes = None, []
+        for number, phase in enumerate(phases):
+            if phase.epochs == 0 or number < counters["phase"]:
+                continue
+            first_epoch = sum(p.epochs for p in phases[:number])
+            if variables:
+                assign(variables, best)  # the next phase starts from the best epoch of this one
+            with scope():
+                moving = unfreeze(model, phase.unfreeze)
+                variables = _moving_variables(model, moving)
+                feed = make_feed(model, data, config, phase, learn, notes)
+                rates = layer_rates(backbone_layers(model.trained), model.spec.cut_points, phase.layer_decay)
+                optimizer = build_optimizer(phase, rates, track=config.runtime.strategy == "none")
+                feed.model.compile(
+                    optimizer=optimizer,
+                    loss=HEADS[config.model.head].loss(config.model.loss),
+                    metrics=[AgeError(config.model.head)],
+                    jit_compile=config.runtime.xla,
+                )
+                feed.model.optimizer.build(feed.model.trainable_variables)
+            if arrays and number == counters["phase"]:
+                assign(variables, arrays["variable"])
+                assign(feed.model.optimizer.variables, arrays["slot"])
+                best = arrays["best"]
+            else:
+                counters |= {"phase": number, "epoch": first_epoch} | new_phase()
+                best = [to_array(v) for v in variables]
+            arrays = None
+            facts = {"fold": part.fold, "phase": PHASES[number]}
+            keeper = EpochKeeper(phase, counters, variables, best, state, config.runtime.save_every, first_epoch, facts)
+            bar.phase(f"{title} {PHASES[number].replace('_', '-')}", counters["epoch"])
+            if counters["epoch"] < first_epoch + phase.epochs and not counters["stopped"]:
+                feed.model.fit(
+                    feed.train(learn, counters["epoch"]),
+                    steps_per_epoch=feed.steps(learn),
+                    initial_epoch=counters["epoch"],
+                    epochs=first_epoch + phase.epochs,
+                    validation_data=feed.validation(choose),
+                    callbacks=[
+                        keeper,
+                        bar,
+                        *(callbacks(phase) if callbacks else []),
+                        *([Stopper(on_epoch)] if on_epoch else []),
+                    ],
+                    verbose=0,
+                )
+            if state:
+                keeper.save()
+        bar.close()
+        assign(variables, best)
+        pages = _predict_pages(feed, config, data, np.flatnonzero(part.score | chooses))
+        sample = next(iter(feed.pixels(learn)))
+    return Trained(model, pd.DataFrame(counters["history"]), pages, sample, notes)
+
+
+def _patches(data: PatchData, pages: np.ndarray) -> np.ndarray:
+    """Rows of the patches of some pages."""
+    return np.flatnonzero(pages[data.store.page])
+
+
+def _moving_variables(model: AgeModel, unfrozen: int) -> list:
+    """All variables that a phase may change: those of the unfrozen layers and of the head, random states too."""
+    backbone = backbone_layers(model.trained)
+    frozen = {id(layer) for layer in backbone[: len(backbone) - unfrozen]}
+    layers = [layer for layer in model.trained.layers if id(layer) not in frozen]
+    return [variable for layer in layers for variable in layer.variables]
+
+
+def _predict_pages(feed: PixelFeed, config: AgeConfig, data: PatchData, pages: np.ndarray) -> pd.DataFrame:
+    """A page's age is the mean of its patches'."""
+    rows = np.flatnonzero(np.isin(data.store.page, pages))
+    years = keras.ops.convert_to_numpy(HEADS[config.model.head].decode(feed.predict(rows)))
+    by_page = pd.DataFrame(years).groupby(data.store.page[rows]).mean()
+    columns = ["Lower", "Prediction", "Upper"] if years.shape[1] == 3 else ["Prediction"]
+    return by_page.set_axis(columns, axis=1).rename_axis("page").reset_index()
+
+
+@contextlib.contextmanager
+def _machine(config: AgeConfig) -> Iterator[Callable]:
+    """Sets the precision for a training, and gives the scope of its distribution strategy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.runtime.precision)
+    try:
+        if config.runtime.strategy == "mirrored":
+            import tensorflow as tf
+
+            yield tf.distribute.MirroredStrategy().scope
+        else:
+            yield contextlib.nullcontext
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def with_backbone(config: AgeConfig, backbone: str) -> AgeConfig:
+    """The configuration of one of an experiment's backbones."""
+    return replace(config, model=replace(config.model, backbone=backbone))
