@@ -81,7 +81,7 @@ def gather(folder: str | Path, labels: str | Path | None = None, columns: Column
     if labels is None:
         labels = _find_labels(folder)
         if labels is None:
-            nested = [path for path in folder.iterdir() if path.is_dir() and not _stray(path.name)]
+            nested = [path for path in folder.iterdir() if path.is_dir() and not is_stray(path.name)]
             if len(nested) == 1 and (labels := _find_labels(nested[0])):
                 root = nested[0]
     else:
@@ -165,7 +165,7 @@ def _escapes(file: str, name: PurePosixPath) -> bool:
 
 
 def _find_labels(folder: Path) -> Path | None:
-    tables = sorted(p for p in folder.iterdir() if p.suffix.lower() in TABLES and p.is_file() and not _stray(p.name))
+    tables = sorted(p for p in folder.iterdir() if p.suffix.lower() in TABLES and p.is_file() and not is_stray(p.name))
     known = [path for path in tables if path.stem.lower() in KNOWN_LABELS]
     tables = known or tables
     if len(tables) > 1:
@@ -177,13 +177,13 @@ def _find_labels(folder: Path) -> Path | None:
 def images_below(root: Path) -> list[str]:
     pages = []
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not _stray(name))
-        pages += [Path(folder, file) for file in files if Path(file).suffix.lower() in IMAGES and not _stray(file)]
+        folders[:] = sorted(name for name in folders if not is_stray(name))
+        pages += [Path(folder, file) for file in files if Path(file).suffix.lower() in IMAGES and not is_stray(file)]
     if not pages:
         raise InputError(f"{root} has neither a labels file (labels.csv) nor a page ({', '.join(IMAGES)}).")
     return sorted(page.relative_to(root).as_posix() for page in pages)
 
 
-def _stray(name: str) -> bool:
+def is_stray(name: str) -> bool:
     """What file managers and archivers leave behind."""
     return name.startswith((".", "~$")) or name.lower() in ("__macosx", "desktop.ini", "thumbs.db")
