@@ -9,7 +9,7 @@ from age_keras.evaluation.evaluate import Evaluation
 from age_keras.evaluation.fairness import MIN_WRITERS
 from age_keras.evaluation.labels import match_pages
 from age_keras.evaluation.metrics import spread
-from age_keras.evaluation.verdict import collapsed
+from age_keras.evaluation.verdict import collapsed, led_by_source, source_skill
 
 # Families whose published weights were trained on pixels / 255, so that the study's preprocessing suits them.
 _TRAINED_ON_UNIT_RANGE = ("mobilevit", "mobile_vit")
@@ -167,17 +167,11 @@ def _synthetic(e: Evaluation) -> Iterator[Check]:
 
 
 def _source_for_age(e: Evaluation) -> Iterator[Check]:
-    names = [c.name for c in e.constants]
-    if "source_median" not in names:
-        return
-    m = len(e.models)
-    by_source = 1 - e.scores["MAE"][m + names.index("source_median")] / e.scores["MAE"][m + e.best]
-    # Half of what the model is better than a constant, known from the source alone.
-    led = [n for n, s in zip(e.models, e.skill, strict=True) if s > 0 and by_source >= s / 2]
+    led = [n for n, by_source in zip(e.models, led_by_source(e), strict=True) if by_source]
     if led:
         message = (
-            f"Knowing only the source of a page gives a skill of {by_source:.2f}, at least half of that of "
-            f"{_listed(led, m, of=True)}: the source may stand in for the age."
+            f"Knowing only the source of a page gives a skill of {source_skill(e):.2f}, at least half of that of "
+            f"{_listed(led, len(e.models), of=True)}: the source may stand in for the age."
         )
         advice = "Judge each source by itself (table of sources), or train and score within one source."
         yield Check("AK013", "The source stands in for the age", "warning", message, advice, tuple(led))

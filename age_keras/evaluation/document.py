@@ -64,6 +64,8 @@ def as_markdown(result: Evaluation, checks: list[Check]) -> str:
     """The verdict, the table of metrics, intervals, bands, checks and groups."""
     best = result.best_model
     parts = [verdict(result), introduction(result), tables.metric_table(result)]
+    if result.folds is not None:
+        parts += ["## Pooled", "All pages together, whatever their fold.", tables.pooled_table(result)]
     parts += ["## 95% intervals", interval_note(result), tables.interval_table(result)]
     parts += ["## Error by age band", tables.band_table(result)]
     if result.n_writers < len(result.aligned.pages):
@@ -72,7 +74,11 @@ def as_markdown(result: Evaluation, checks: list[Check]) -> str:
     if result.sources:
         parts += ["## Within each source", tables.source_table(result, [best])]
     if result.groups:
-        parts += [f"## By group: {result.models[best]}", group_note(), tables.group_table(result, best)]
+        parts += [
+            f"## By group: {result.models[best]}",
+            group_note(),
+            tables.group_table(result, best, groups="single"),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -96,7 +102,10 @@ def interval_note(result: Evaluation) -> str:
 
 
 def group_note() -> str:
-    return f"Bias is prediction − truth. * fewer than {MIN_WRITERS} writers: no conclusion can be drawn."
+    return (
+        f"Bias is prediction − truth. * fewer than {MIN_WRITERS} writers: no conclusion can be drawn. "
+        "The JSON has every model."
+    )
 
 
 def check_list(checks: list[Check]) -> str:

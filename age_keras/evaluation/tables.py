@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -59,11 +60,22 @@ def by_error(result: Evaluation) -> list[int]:
 
 def metric_table(result: Evaluation) -> str:
     """All metrics of models and constants, best first; by fold as mean ± standard deviation."""
+    if result.folds is not None:
+        return _metric_table(result, _figure)
+    return pooled_table(result)
+
+
+def pooled_table(result: Evaluation) -> str:
+    """All metrics of models and constants over all pages together."""
+    return _metric_table(result, lambda r, metric, i: number(r.scores[metric][i]))
+
+
+def _metric_table(result: Evaluation, figure: Callable[[Evaluation, str, int], str]) -> str:
     header = ["", "Skill", *(TITLES.get(name, name) for name in metrics.METRICS)]
     rows = []
     for i in by_error(result):
         skill = number(result.skill[i]) if i < len(result.models) else ("0" if _is_best(result, i) else "")
-        rows.append([name_of(result, i), skill, *(_figure(result, metric, i) for metric in metrics.METRICS)])
+        rows.append([name_of(result, i), skill, *(figure(result, metric, i) for metric in metrics.METRICS)])
     return markdown(header, rows)
 
 
@@ -99,14 +111,14 @@ def writer_table(result: Evaluation) -> str:
     return markdown(["", *(TITLES.get(name, name) for name in names)], rows)
 
 
-def group_table(result: Evaluation, model: int, crossings: bool = True) -> str:
-    """Error, bias and coverage by group, for one model."""
+def group_table(result: Evaluation, model: int, groups: Literal["single", "crossed"]) -> str:
+    """Error, bias and coverage of one model by group: of single attributes, or of their crossings."""
     coverage = any("Coverage" in group for group in result.groups)
     header = ["Group", "Pages", "Writers", "MAE", "95% interval", "Bias", "95% interval"]
     header += ["Coverage %", "95% interval"] if coverage else []
     rows = []
     for group in result.groups:
-        if "×" in group["attribute"] and not crossings:
+        if ("×" in group["attribute"]) != (groups == "crossed"):
             continue
         star = " *" if group["few_writers"] else ""
         row = [f"{group['attribute']}: {group['group']}{star}", str(group["n"]), str(group["writers"])]
@@ -114,6 +126,12 @@ def group_table(result: Evaluation, model: int, crossings: bool = True) -> str:
             row += [number(group[name][model], digits), bounds(group[f"{name}_interval"][model], digits)]
         rows.append(row)
     return markdown(header, rows)
+
+
+def coverage_table(result: Evaluation) -> str:
+    """How many ages lie within their bounds, and how wide these are."""
+    rows = [[m, number(c, 1), number(w)] for m, (c, w) in zip(result.models, result.coverage, strict=True)]
+    return markdown(["", "Ages within %", "Mean width (years)"], rows)
 
 
 def source_table(result: Evaluation, models: Sequence[int]) -> str:

@@ -30,6 +30,20 @@ def collapsed(result: Evaluation) -> np.ndarray:
     return spread(result.aligned.truth, result.aligned.predictions)["slope"] < COLLAPSED_SLOPE
 
 
+def source_skill(result: Evaluation) -> float:
+    """The skill of knowing only a page's source; NaN where pages have no several sources."""
+    names = [c.name for c in result.constants]
+    if "source_median" not in names:
+        return float("nan")
+    m = len(result.models)
+    return float(1 - result.scores["MAE"][m + names.index("source_median")] / result.scores["MAE"][m + result.best])
+
+
+def led_by_source(result: Evaluation) -> np.ndarray:
+    """Which models owe half of their skill or more to what the source alone tells, bool (M,)."""
+    return (result.skill > 0) & (source_skill(result) >= result.skill / 2)
+
+
 def _sentence(result: Evaluation) -> str:
     models, best = result.models, result.best_model
     name, constant = models[best], result.best_constant
@@ -56,6 +70,8 @@ def _sentence(result: Evaluation) -> str:
         f"{who} estimates the age of {result.n_writers} writers with an MAE of {model_mae:.2f}{over} years, "
         f"better than a constant {of}{source.rstrip(',')}: {skill}"
     )
+    if led_by_source(result)[best]:
+        return f"{sentence}; but knowing only the source of a page gives a skill of {source_skill(result):.2f}."
     if collapsed(result)[best]:
         slope = spread(result.aligned.truth, result.aligned.predictions[best])["slope"]
         sentence += f"; but it collapses to the mean: ten years more of age move its answer by {10 * slope:.1f} years"

@@ -1,0 +1,157 @@
+"""How far a classifier's confidence can be believed: calibration error, temperature, conformal sets, abstaining."""
+
+import dataclasses
+
+import numpy as np
+
+from age_keras.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Reliability:
+    """Confidence against accuracy, in bins of equal width.
+
+    Attributes:
+        edges: `(bins + 1,)`.
+        count: `(bins,)` answers in each bin.
+        confidence: `(bins,)` mean confidence, NaN in an empty bin.
+        accuracy: `(bins,)` share right, NaN in an empty bin.
+    """
+
+    edges: np.ndarray
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: |accuracy - confidence| weighted by count (Naeini et al. 2015, equation 3)."""
+        full = self.count > 0
+        gap = np.abs(self.accuracy[full] - self.confidence[full])
+        return float(gap @ self.count[full] / max(self.count.sum(), 1))
+
+
+def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> Reliability:
+    """The reliability diagram's numbers (Guo et al. 2017, section 2).
+
+    Args:
+        truth: `(N,)` labels.
+        probabilities: `(N, classes)`.
+        bins: bins of equal width over [0, 1]. Defaults to 15.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    edges = np.linspace(0, 1, bins + 1)
+    at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(at, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        return Reliability(
+            edges,
+            count,
+            np.bincount(at, confidence, bins) / count,
+            np.bincount(at, right, bins) / count,
+        )
+
+
+def expected_calibration_error(truth: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
+    """See `Reliability.ece`; a fraction, not a percentage."""
+    return reliability(truth, probabilities, bins).ece
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """softmax(logits / temperature) over the last axis, in float64."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    scaled -= scaled.max(axis=-1, keepdims=True)
+    powers = np.exp(scaled)
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def negative_log_likelihood(truth: np.ndarray, logits: np.ndarray, temperature: float = 1.0) -> float:
+    """Mean of -log p(truth), in nats."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    scaled -= scaled.max(axis=-1, keepdims=True)
+    log_sum = np.log(np.exp(scaled).sum(axis=-1))
+    return float((log_sum - scaled[np.arange(len(truth)), truth]).mean())
+
+
+def fit_temperature(truth: np.ndarray, logits: np.ndarray) -> float:
+    """The temperature that makes held-out digits most likely (Guo et al. 2017, section 4.2).
+
+    Args:
+        truth: `(N,)` labels of digits that the model was not trained on.
+        logits: `(N, classes)`.
+
+    Returns:
+        The temperature, between 0.05 and 20.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if not len(truth):
+        raise InputError("a temperature cannot be fitted to no held-out images.")
+    found = minimize_scalar(
+        lambda log_t: negative_log_likelihood(truth, logits, float(np.exp(log_t))),
+        bounds=(np.log(0.05), np.log(20.0)),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
+
+
+def conformal_threshold(truth: np.ndarray, probabilities: np.ndarray, coverage: float) -> float:
+    """The least probability of a class in a conformal set (split conformal; Sadinle, Lei & Wasserman 2019).
+
+    For a new image exchangeable with the n held-out ones, the set of classes with at least this probability holds
+    the truth with probability at least `coverage`: the threshold is the k-th smallest probability of the truth,
+    k = floor((n + 1)(1 - coverage)).
+
+    Args:
+        truth: `(n,)` labels of held-out images.
+        probabilities: `(n, classes)`.
+        coverage: e.g. 0.999, which needs n >= 999.
+
+    Returns:
+        The threshold; 0 (every class is in every set) where n is too small for the coverage.
+    """
+    if not 0 < coverage < 1:
+        raise InputError(f"a coverage lies between 0 and 1, not {coverage}.")
+    given = np.sort(probabilities[np.arange(len(truth)), truth])
+    place = int(np.floor((len(given) + 1) * (1 - coverage) + 1e-9))
+    return float(given[place - 1]) if place >= 1 else 0.0
+
+
+def conformal_sets(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """`bool (N, classes)`: the classes in each set; the most probable class is always in."""
+    sets = np.asarray(probabilities) >= threshold
+    sets[np.arange(len(sets)), np.argmax(probabilities, axis=1)] = True
+    return sets
+
+
+def abstain_threshold(truth: np.ndarray, probabilities: np.ndarray, wanted_accuracy: float) -> float:
+    """The lowest confidence at which the answers given are right as often as wanted.
+
+    Args:
+        truth: `(N,)` labels of held-out images.
+        probabilities: `(N, classes)`.
+        wanted_accuracy: of the answers that are given, e.g. 0.9995.
+
+    Returns:
+        The threshold: answers below it are "unsure". 0 where all answers may be given; just above the highest
+        confidence of a wrong answer where no smaller part is right often enough.
+    """
+    confidence = probabilities.max(axis=1)
+    wrong = probabilities.argmax(axis=1) != truth
+    order = np.argsort(-confidence, kind="stable")
+    error = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
+    good = np.flatnonzero(error <= 1 - wanted_accuracy + 1e-12)
+    if len(good) and good[-1] == len(order) - 1:
+        return 0.0
+    if len(good):
+        return float(confidence[order[good[-1]]])
+    return float(np.nextafter(confidence[wrong].max(), 2.0)) if wrong.any() else 0.0
+
+
+def risk_coverage(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share answered and share wrong among the answered, from the surest answer to all: two arrays `(N,)`."""
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
+    wrong = (probabilities.argmax(axis=1) != truth)[order]
+    count = np.arange(1, len(order) + 1)
+    return count / len(order), np.cumsum(wrong) / count
