@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from age_keras.errors import InputError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp")
-FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "WEBP")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 MAX_PIXELS = 89_478_485  # Pillow's own mark of a likely decompression bomb; A3 at 600 dpi is 70 million.
 
 _BITS, _PHOTOMETRIC, _MIN_IS_WHITE = 258, 262, 0  # TIFF tags
@@ -31,7 +31,8 @@ def decode_page(path: str | Path, channels: int = 1) -> Image.Image:
         InputError: the file is missing, damaged, of another format, or larger than `MAX_PIXELS`.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # By name, Pillow 13 maps an uncompressed TIFF with an orientation into memory with its sides exchanged.
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width} x {image.height} px")
             image.load()
