@@ -58,7 +58,7 @@ def run_experiment(get_config: Callable, experiment: Callable, argv: Sequence[st
 
     Args:
         get_config: returns the experiment's whole configuration, a frozen dataclass.
-        experiment: takes that configuration.
+        experiment: takes that configuration, returns the path of its report.
         argv: the arguments. Defaults to `sys.argv[1:]`.
     """
     module = sys.modules[experiment.__module__]
@@ -67,7 +67,9 @@ def run_experiment(get_config: Callable, experiment: Callable, argv: Sequence[st
 
     def call():
         config = tyro.cli(type(default), args=argv, prog=prog, default=default, description=module.__doc__)
-        return experiment(config)
+        report = experiment(config)
+        # The report's first line is its verdict.
+        print(f"\n{report.read_text(encoding='utf-8').splitlines()[0]}\nReport: {report}")
 
     return exit_code(call, prog)
 

@@ -32,6 +32,7 @@ class Part:
         label: names the fold in files and in TensorBoard.
         learn, choose, score: bool (pages,).
         fold: its number; 0 for a hold-out.
+        repeat: names the repeat of a repeated cross-validation; its models stand beside those of the first.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Part:
     choose: np.ndarray
     score: np.ndarray
     fold: int = 0
+    repeat: str = ""
 
 
 @dataclass

@@ -57,7 +57,7 @@ class Run:
             config: its configuration (a dataclass).
             name: the run's name. Defaults to a hash of the configuration.
             fresh: start over; what the folder held is deleted.
-            **facts: written into environment.json, e.g. `data_fingerprint`.
+            **facts: written into environment.json. A run cannot go on with another `data_fingerprint`.
 
         Raises:
             InputError: a folder of this name holds another configuration, or cannot be written.
@@ -86,12 +86,10 @@ class Run:
 
     def _record_environment(self, facts: dict[str, Any]) -> None:
         old = self.read_json("environment.json") if (self.path / "environment.json").exists() else {}
-        for key, value in facts.items():
-            if key in old and old[key] != json.loads(json.dumps(value, default=str)):
-                raise InputError(
-                    f"{self.path} was started with another {key.replace('_', ' ')}: "
-                    "give another --run name, or --fresh to start over."
-                )
+        if old.get("data_fingerprint", facts.get("data_fingerprint")) != facts.get("data_fingerprint"):
+            raise InputError(
+                f"{self.path} was started with other data: give another --run name, or --fresh to start over."
+            )
         started = [*old.get("started", []), datetime.datetime.now().astimezone().isoformat(timespec="seconds")]
         environment = {
             "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),

@@ -50,6 +50,23 @@ class Study:
     def table(self) -> pd.DataFrame:
         return self.samples.table
 
+    def image(self, image_id: str) -> Path:
+        """The file of a page, for the pictures of a report."""
+        return self.samples.root / image_id
+
+    def notes(self) -> list[str]:
+        """What a reader of the report should know of how its models were trained, each sentence once."""
+        notes = [
+            note
+            for file in sorted(self.run.path.glob("state/*.notes.json"))
+            for note in self.run.read_json(f"state/{file.name}")
+        ]
+        if self.config.training.selection == "published":
+            notes.insert(
+                0, "Published protocol: the epoch was chosen on the pages that are scored, so the errors are too small."
+            )
+        return list(dict.fromkeys(notes))
+
 
 def open_samples(config: AgeConfig) -> Samples:
     """The pages of an experiment: the folder given, or a synthetic cohort in the cache folder."""
@@ -89,28 +106,22 @@ def open_study(config: AgeConfig, experiment: str, samples: Samples | None = Non
         unread = {name for name, _ in store.skipped}
         samples = samples.subset(~samples.table["ImageID"].isin(unread).to_numpy())
         store = PatchStore.open(samples, config.pages, skip_bad=True)
-    identity = replace(config, runs=Path("runs"), run=None, fresh=False)
+    synthetic = is_synthetic(samples.root)
     run = Run.open(
         config.runs,
         experiment,
-        identity,
+        replace(config, runs=Path("runs"), run=None, fresh=False),
         config.run,
         config.fresh,
         data_fingerprint=samples.fingerprint,
-    )
-    synthetic = is_synthetic(samples.root)
-    run.write_json(
-        "data.json",
-        {
-            "folder": samples.root,
-            "synthetic": synthetic,
-            "pages": len(samples),
-            "writers": int(samples.table["Writer"].nunique()),
-            "patches": len(store),
-            "skipped": skipped,
-            "blank": store.blank,
-            "warnings": samples.warnings,
-        },
+        data_folder=samples.root,
+        synthetic=synthetic,
+        pages=len(samples),
+        writers=int(samples.table["Writer"].nunique()),
+        patches=len(store),
+        skipped=skipped,
+        blank_pages=store.blank,
+        warnings=samples.warnings,
     )
     ages = samples.table["Age"].to_numpy(np.float32)
     weights = lds_weights(ages)[store.page] if config.training.rare_ages == "lds" else None
@@ -118,7 +129,7 @@ def open_study(config: AgeConfig, experiment: str, samples: Samples | None = Non
 
 
 def holdout_part(study: Study) -> Part:
-    """The hold-out split: the table's own where it has one, else by writer and age band. Recorded in `split.csv`."""
+    """The hold-out split: the table's own where it has one, else by writer and age band. Recorded in the run."""
     config, table = study.config, study.table
     if config.use_split and "Split" in table and table["Split"].notna().all():
         parts = table["Split"].to_numpy(str)
@@ -135,12 +146,18 @@ def holdout_part(study: Study) -> Part:
     return Part("", learn, choose, parts == "test")
 
 
-def write_split(study: Study, parts: np.ndarray, folds: np.ndarray | None = None) -> None:
-    """Records who is where, page by page, so that no library version can move a writer."""
+def write_split(study: Study, parts: np.ndarray, repeats: Sequence[np.ndarray] = ()) -> None:
+    """Records who is where, page by page, so that no library version can move a writer.
+
+    Args:
+        study: whose pages.
+        parts: str (N,), `train`, `val`, `test` or `oof`.
+        repeats: int (N,) each, the folds of each repeat of a cross-validation.
+    """
     table = study.table[["ImageID", "Age", "Writer"]].assign(Split=parts)
-    if folds is not None:
-        table["Fold"] = folds
-    with atomic_write(study.run.file("split.csv")) as file:
+    for number, folds in enumerate(repeats):
+        table["Fold" if number == 0 else f"Fold{number + 1}"] = folds
+    with atomic_write(study.run.file("train_labels.csv")) as file:
         table.to_csv(file, index=False)
 
 
@@ -241,7 +258,7 @@ def _prediction_rows(study: Study, pages: pd.DataFrame, backbone: str, part: Par
             "ImageID": table["ImageID"].to_numpy(),
             "TrueAge": table["Age"].to_numpy(),
             "Prediction": pages["Prediction"].to_numpy(),
-            "Model": backbone,
+            "Model": f"{backbone}-{part.repeat}" if part.repeat else backbone,
             "Fold": part.fold,
             "Writer": table["Writer"].to_numpy(),
             "Split": np.where(scored, "oof" if part.fold else "test", "val"),

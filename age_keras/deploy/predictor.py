@@ -1,0 +1,99 @@
+"""Ages of pages from a saved model: the same decoding, patches and averaging as in its training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from age_keras.data.pages import PageSettings, cut_page
+from age_keras.data.samples import samples_of
+from age_keras.errors import InputError
+from age_keras.models.bundle import load_bundle
+from age_keras.training.configuration import from_dict
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class PagePrediction:
+    """The answer for one page.
+
+    Attributes:
+        page: the image's path.
+        age: years.
+        lower, upper: the interval, years; None where the model has nothing to base one on.
+        coverage: share of writers whose age the interval is made to hold, e.g. 0.9.
+        patches: how many were used.
+        blank: the page has no patch with ink; the answer means nothing.
+        error: why there is no answer, or None.
+    """
+
+    page: str
+    age: float | None
+    patches: int
+    blank: bool = False
+    lower: float | None = None
+    upper: float | None = None
+    coverage: float | None = None
+    error: str | None = None
+
+
+class Predictor:
+    """A saved age model, ready to answer.
+
+    Args:
+        path: a `.keras` file from a run's `checkpoints/`.
+
+    Raises:
+        InputError: there is no such file, or it is no age model.
+
+    Example:
+        >>> Predictor("runs/demo/1a2b3c4d/checkpoints/resnet10.keras").predict(["page.tif"])
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.model, self.facts = load_bundle(self.path)
+        if self.facts.get("kind") != "age":
+            raise InputError(f"{self.path} is a model for {self.facts.get('kind')}, not for ages.")
+        self.settings = from_dict(PageSettings, self.facts["pages"], f"{self.path}: pages")
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the model has learnt from made-up pages."""
+        return bool(self.facts.get("synthetic"))
+
+    def predict(self, pages: Sequence[str | Path], coverage: float = 0.9) -> list[PagePrediction]:
+        """Predicts the ages of pages.
+
+        Args:
+            pages: images, or folders of images.
+            coverage: of the intervals, in (0, 1).
+
+        Returns:
+            One answer a page, in the order given; a page that cannot be read has an `error` instead of an age.
+
+        Raises:
+            InputError: a path does not exist or holds no image.
+        """
+        return [self.predict_page(path, coverage) for path in samples_of(pages).paths]
+
+    def predict_page(self, path: str | Path, coverage: float = 0.9) -> PagePrediction:
+        """Predicts the age of one page; see `predict`."""
+        try:
+            page = cut_page(path, self.settings)
+        except InputError as error:
+            return PagePrediction(str(path), None, 0, error=str(error))
+        raw = np.asarray(self.predict_patches(page.patches)).mean(axis=0)
+        age = float(raw[1] if len(raw) == 3 else raw[0])
+        lower, upper = self._bounds(raw, coverage)
+        return PagePrediction(
+            str(path), age, len(page.patches), page.blank, lower, upper, coverage if lower is not None else None
+        )
+
+    def predict_patches(self, patches: np.ndarray) -> np.ndarray:
+        """Years for patches uint8 (P, S, S, C): float32 (P, 1), or (P, 3) for a quantile head."""
+        batches = [patches[i : i + BATCH] for i in range(0, len(patches), BATCH)]
+        return np.concatenate([keras.ops.convert_to_numpy(self.model(batch, training=False)) for batch in batches])

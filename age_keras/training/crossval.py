@@ -1,0 +1,69 @@
+"""Cross-validation: folds disjoint by writer, the best epoch chosen inside each training part, all pages scored."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from age_keras.data.splits import folds_from_column, inner_split, refuse_leak, repeated_kfold
+from age_keras.training.age_config import AgeConfig
+from age_keras.training.protocol import Part
+from age_keras.training.study import Study, write_split
+
+
+@dataclass(frozen=True)
+class FoldsConfig:
+    """The folds of a cross-validation.
+
+    Attributes:
+        count: how many.
+        repeats: of the whole, with other folds.
+        column: a column of the table that states the folds; `count` and `repeats` are then not used.
+    """
+
+    count: int = 5
+    repeats: int = 1
+    column: str | None = None
+
+
+@dataclass(frozen=True)
+class CrossValidationConfig(AgeConfig):
+    """An experiment by cross-validation.
+
+    Attributes:
+        folds: how they are made.
+    """
+
+    folds: FoldsConfig = field(default_factory=FoldsConfig)
+
+
+def fold_parts(study: Study) -> list[Part]:
+    """The parts of a cross-validation, recorded in the run: what each fold learns from, what chooses, what it scores.
+
+    Raises:
+        InputError: a leak, or more folds than a band has writers.
+    """
+    config, table = study.config, study.table
+    if config.folds.column:
+        repeats = [folds_from_column(table, config.folds.column)]
+    else:
+        repeats = repeated_kfold(table, config.folds.count, config.folds.repeats, config.seed, config.bands)
+    for repeat in repeats:
+        refuse_leak(table, repeat)
+    write_split(study, np.full(len(table), "oof"), repeats)
+    parts = []
+    for number, folds in enumerate(repeats):
+        for fold in np.unique(folds):
+            repeat = f"repeat{number + 1}" if number else ""
+            parts.append(_part(study, repeat, folds == fold, int(fold)))
+    return parts
+
+
+def _part(study: Study, repeat: str, score: np.ndarray, fold: int) -> Part:
+    label = f"{repeat}-fold{fold}" if repeat else f"fold{fold}"
+    training = study.config.training
+    if training.selection == "published":
+        return Part(label, ~score, np.zeros_like(score), score, fold, repeat)
+    learn, choose = inner_split(
+        study.table, ~score, training.selection_share, study.config.seed + fold, study.config.bands
+    )
+    return Part(label, learn, choose, score, fold, repeat)
