@@ -98,12 +98,13 @@ def _ages(pages: Gathered) -> Iterable[Problem]:
 
 def _age_groups(pages: Gathered) -> Iterable[Problem]:
     age, group = pages.table["Age"], pages.table.get("AgeGroup")
-    if group is None or not pd.api.types.is_integer_dtype(group) or not group.isin([1, 2, 3, 4]).all():
+    if group is None or not pd.api.types.is_integer_dtype(group) or not group.dropna().isin([1, 2, 3, 4]).all():
         return  # somebody else's groups, whose ages are not known here
     expected = 1 + np.searchsorted(LAST_AGES, np.floor(age.fillna(0)))  # a child of 15.9 years is 15
+    wrong = (age.notna() & group.notna() & (group.fillna(0) != expected)).to_numpy(bool)
     shown = "group " + group.astype(str) + ", age " + pages.age_text.astype(str)
     message = "is|are in an age group that contradicts the age (1: up to 15, 2: 16–25, 3: 26–50, 4: over 50)"
-    yield _pages(pages, "age_group", (age.notna() & (group != expected)).to_numpy(), message, shown, WARNING)
+    yield _pages(pages, "age_group", wrong, message, shown, WARNING)
 
 
 def _writers(pages: Gathered) -> Iterable[Problem]:

@@ -60,8 +60,8 @@ class Examination:
     def to_text(self, most: int = 3) -> str:
         """For reading; with the first `most` cases of each problem."""
         facts = self.to_dict()
-        writers = "" if facts["writers"] is None else f" of {facts['writers']} writers"
-        lines = [f"{facts['labels'] or facts['folder']}: {facts['pages']} pages{writers}"]
+        writers = "" if facts["writers"] is None else f" of {_count(facts['writers'], 'writer')}"
+        lines = [f"{facts['labels'] or facts['folder']}: {_count(facts['pages'], 'page')}{writers}"]
         if ages := facts["ages"]:
             lines[0] += f", aged {ages['min']:g} to {ages['max']:g} (median {ages['median']:g})"
         if splits := facts["splits"]:
@@ -123,3 +123,7 @@ def examine(
         )
         unreadable |= {row: said for row, said in zip(rows, results, strict=True) if said}
     return Examination(pages, find_problems(pages, hashes, unreadable, labelled=pages.labels is not None))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -127,12 +127,14 @@ def _complete(root: Path, labels: Path | None, table: pd.DataFrame) -> Gathered:
 
 
 def _integers(cells: pd.Series, name: str, labels: Path | None) -> pd.Series:
-    """Whole numbers; where some are absent or are words, the column stays text and is not checked."""
+    """Whole numbers, or `<NA>` where absent; age groups that are words stay words and are not checked."""
     numbers = pd.to_numeric(cells, errors="coerce")
-    if numbers.notna().all() and (numbers % 1 == 0).all():
-        return numbers.astype(np.int64)
+    absent = cells == ""
+    wrong = ~absent & (numbers.isna() | (numbers % 1 != 0))
+    if not wrong.any():
+        return numbers.astype("Int64" if absent.any() else np.int64)
     if name == "Fold":
-        row = int(np.argmax((numbers.isna() | (numbers % 1 != 0)).to_numpy()))
+        row = int(np.argmax(wrong.to_numpy()))
         raise InputError(f"{labels}: row {row + 1} has the fold {cells.iloc[row]!r}, which is not a whole number.")
     return cells
 
