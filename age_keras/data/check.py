@@ -135,15 +135,16 @@ def _same_content(pages: Gathered, hashes: list[str], labelled: bool) -> Iterabl
     content = content[(content != "") & content.duplicated(keep=False)]
     within, across, reasons = [], [], {}
     for _, rows in content.groupby(content).groups.items():
-        same = pages.table.loc[rows].drop_duplicates("ImageID")
-        if len(same) < 2:
+        same = pages.table.loc[rows]
+        names = same["ImageID"].unique()
+        if len(names) < 2:
             continue
-        ages, shown = same["Age"].dropna().nunique(), " = ".join(same["ImageID"])
+        ages, shown = same["Age"].dropna().nunique(), " = ".join(names)
         if not labelled or (ages < 2 and same["Writer"].nunique() < 2):
             within.append(shown)
             continue
         across.append(shown)
-        for row in same.index[0 if ages > 1 else 1 :]:
+        for row in same.index if ages > 1 else same.index[same["ImageID"] != names[0]]:
             reasons[int(row)] = f"is the same picture as a page of another {'age' if ages > 1 else 'writer'}"
     message = _say(len(across), "picture", "is|are listed under more than one writer or age")
     yield Problem("duplicate_content_labels", ERROR, len(across), message, tuple(across), reasons)
