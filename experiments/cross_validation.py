@@ -14,7 +14,8 @@ from pathlib import Path
 from age_keras.cli import run_experiment
 from age_keras.evaluation.report import write_report
 from age_keras.training.crossval import CrossValidationConfig, fold_parts
-from age_keras.training.study import open_study, train_all
+from age_keras.training.study import open_study
+from age_keras.training.units import train_all
 
 STUDY = ("resnet50", "inception_v3", "inception_resnet_v2", "densenet121", "efficientnetv2_m")
 

@@ -15,7 +15,9 @@ from age_keras.data.pages import PageSettings
 from age_keras.evaluation.report import write_report
 from age_keras.models.age import ModelConfig
 from age_keras.training.age_config import AgeConfig, PhaseConfig, TrainingConfig
-from age_keras.training.study import holdout_part, open_study, train_all
+from age_keras.training.holdout import holdout_part
+from age_keras.training.study import open_study
+from age_keras.training.units import train_all
 
 
 def get_config() -> AgeConfig:
