@@ -37,7 +37,7 @@ def bootstrap_scores(
     step = max(1, _BLOCK // len(truth))
     medians = [
         metrics.weighted_median_error(truth, predictions, writers, weights[i : i + step])
-        for i in range(0, len(weights), step)
+        for i in range(0, max(1, len(weights)), step)
     ]
     return {**scores, "Median_Error": np.concatenate(medians, axis=1)}
 

@@ -1,37 +1,15 @@
 """Coded checks: what can make a good figure worthless, and what to do about it. docs/checks.md explains each."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 from age_keras.evaluation.baselines import training_rows
+from age_keras.evaluation.check import Check, and_list, listed, verb
 from age_keras.evaluation.evaluate import Evaluation
 from age_keras.evaluation.fairness import MIN_WRITERS
 from age_keras.evaluation.labels import match_pages
 from age_keras.evaluation.metrics import spread
+from age_keras.evaluation.training_checks import TRAINING_CHECKS
 from age_keras.evaluation.verdict import collapsed, led_by_source, source_skill
-
-# Families whose published weights were trained on pixels / 255, so that the study's preprocessing suits them.
-_TRAINED_ON_UNIT_RANGE = ("mobilevit", "mobile_vit")
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check that found something.
-
-    Attributes:
-        code: `AK001` ... title: of its entry in docs/checks.md.
-        severity: `error` (the figures must not be believed), `warning` or `note`.
-        message: what was found, one sentence. advice: what to do, one sentence.
-        models: which models it is about; empty for all.
-    """
-
-    code: str
-    title: str
-    severity: str
-    message: str
-    advice: str
-    models: tuple[str, ...] = ()
 
 
 def run_checks(result: Evaluation) -> list[Check]:
@@ -64,23 +42,12 @@ def _leak(message: str) -> Check:
     return Check("AK001", "Writer leak", "error", message, advice)
 
 
-def _selection_set(e: Evaluation) -> Iterator[Check]:
-    advice = "Score pages that had no part in choosing the model, its epoch or its settings."
-    val = e.label_splits.get("val", 0)
-    if e.split == "val" or (e.label_splits and val == len(e.aligned.pages)):
-        message = "The scored pages are the validation split, on which models are usually chosen."
-        yield Check("AK002", "Scored on the selection set", "warning", message, advice)
-    elif _values(e.config, "selection") & {"published"}:
-        message = "The best epoch was chosen on the very pages that are scored (`published` selection)."
-        yield Check("AK002", "Scored on the selection set", "error", message, advice)
-
-
 def _worse_than_constant(e: Evaluation) -> Iterator[Check]:
     mae = e.headline("MAE")
     worse = [m for m, v in zip(e.models, mae, strict=False) if v >= mae[len(e.models) + e.best]]
     if worse:
         constant = f"a constant of {e.best_constant.years} years (MAE {mae[len(e.models) + e.best]:.2f})"
-        message = f"{_listed(worse, len(e.models))} {_do(worse, 'has', 'have')} a larger MAE than {constant}."
+        message = f"{listed(worse, len(e.models))} {verb(worse, 'has', 'have')} a larger MAE than {constant}."
         advice = "Do not use it to estimate ages; look at the error by band and at the training curves."
         yield Check("AK003", "Worse than a constant", "error", message, advice, tuple(worse))
 
@@ -92,7 +59,7 @@ def _collapsed_to_mean(e: Evaluation) -> Iterator[Check]:
         slopes = 10 * spread(e.aligned.truth, e.aligned.predictions)["slope"][flat]
         years = f"{slopes.min():.1f}" + (f" to {slopes.max():.1f}" if len(models) > 1 else "")
         message = (
-            f"{_listed(models, len(e.models))} {_do(models, 'answers', 'answer')} near the mean whatever the page: "
+            f"{listed(models, len(e.models))} {verb(models, 'answers', 'answer')} near the mean whatever the page: "
             f"ten years more of age move the answer by {years} years."
         )
         advice = "Read the error by band, weight rare ages (LDS), or collect more pages of older writers."
@@ -104,7 +71,7 @@ def _not_significant(e: Evaluation) -> Iterator[Check]:
     unsure = [m for m, b, low in zip(e.models, better, e.skill_interval[:, 0], strict=True) if b and not low > 0]
     if unsure:
         message = (
-            f"The 95% interval of the skill of {_listed(unsure, len(e.models), of=True)} includes 0: "
+            f"The 95% interval of the skill of {listed(unsure, len(e.models), of=True)} includes 0: "
             "on other writers a constant might do as well."
         )
         advice = "Claim no improvement over a constant; score more writers."
@@ -114,32 +81,16 @@ def _not_significant(e: Evaluation) -> Iterator[Check]:
 def _thin_bands(e: Evaluation) -> Iterator[Check]:
     thin = [f"{band} ({v['writers']})" for band, v in e.bands.items() if band != "macro" and v["writers"] < MIN_WRITERS]
     if thin:
-        message = f"Fewer than {MIN_WRITERS} writers are scored in the age band{'s' * (len(thin) > 1)} {_and(thin)}."
+        message = (
+            f"Fewer than {MIN_WRITERS} writers are scored in the age band{'s' * (len(thin) > 1)} {and_list(thin)}."
+        )
         advice = "Do not read much into these bands' figures and intervals, nor into the macro average."
         yield Check("AK006", "Too few writers in a band", "warning", message, advice)
 
 
-def _unshuffled(e: Evaluation) -> Iterator[Check]:
-    if False in _values(e.config, "shuffle"):
-        message = "The training pages were not shuffled, so that a batch held the patches of a few pages."
-        yield Check("AK007", "Unshuffled training", "warning", message, "Train again with shuffling.")
-
-
-def _input_range(e: Evaluation) -> Iterator[Check]:
-    if "published" in _values(e.config, "preprocessing"):
-        names = sorted(_values(e.config, "backbone") | _values(e.config, "backbones"), key=str)
-        wrong = [str(n) for n in names if not str(n).startswith(_TRAINED_ON_UNIT_RANGE)]
-        if wrong:
-            message = (
-                f"The study's preprocessing (pixels / 255) is not what the weights of {_and(wrong)} were trained on."
-            )
-            advice = "Train with `native` preprocessing, unless you reproduce the study."
-            yield Check("AK008", "Input range", "warning", message, advice)
-
-
 def _missing_pages(e: Evaluation) -> Iterator[Check]:
     if lacking := e.aligned.missing:
-        each = _and([f"{model} ({n})" for model, n in lacking.items()])
+        each = and_list([f"{model} ({n})" for model, n in lacking.items()])
         message = f"Pages are missing for {each}; every model is scored on the {len(e.aligned.pages)} that all have."
         advice = "Predict the missing pages: a model may not choose which pages it is judged on."
         yield Check("AK009", "Missing pages", "warning", message, advice, tuple(lacking))
@@ -160,18 +111,12 @@ def _unknown_writers(e: Evaluation) -> Iterator[Check]:
         yield Check("AK011", "Writers unknown", "note", message, advice)
 
 
-def _synthetic(e: Evaluation) -> Iterator[Check]:
-    if e.synthetic:
-        message = "The pages are synthetic: these figures say that the pipeline works, nothing about handwriting."
-        yield Check("AK012", "Synthetic data", "note", message, "Judge a model on pages that people wrote.")
-
-
 def _source_for_age(e: Evaluation) -> Iterator[Check]:
     led = [n for n, by_source in zip(e.models, led_by_source(e), strict=True) if by_source]
     if led:
         message = (
             f"Knowing only the source of a page gives a skill of {source_skill(e):.2f}, at least half of that of "
-            f"{_listed(led, len(e.models), of=True)}: the source may stand in for the age."
+            f"{listed(led, len(e.models), of=True)}: the source may stand in for the age."
         )
         advice = "Judge each source by itself (table of sources), or train and score within one source."
         yield Check("AK013", "The source stands in for the age", "warning", message, advice, tuple(led))
@@ -189,7 +134,7 @@ def _hindsight(e: Evaluation) -> Iterator[Check]:
 def _thin_groups(e: Evaluation) -> Iterator[Check]:
     thin = [g for g in e.groups if g["few_writers"] and "×" not in g["attribute"] and g["attribute"] != "Age band"]
     if thin:
-        each = _and([f"{g['attribute']} {g['group']} ({g['writers']})" for g in thin])
+        each = and_list([f"{g['attribute']} {g['group']} ({g['writers']})" for g in thin])
         message = f"Fewer than {MIN_WRITERS} writers are scored in the group{'s' * (len(thin) > 1)} {each}."
         yield Check("AK015", "Too few writers in a group", "warning", message, "Draw no conclusion about these groups.")
 
@@ -201,7 +146,7 @@ def _worse_by_writer(e: Evaluation) -> Iterator[Check]:
     worse = [n for n, s, v in zip(e.models, e.skill, by_writer, strict=False) if s > 0 and v >= by_writer[m + constant]]
     if worse:
         message = (
-            f"{_listed(worse, m)} {_do(worse, 'beats', 'beat')} the constants by page but not by writer: with each "
+            f"{listed(worse, m)} {verb(worse, 'beats', 'beat')} the constants by page but not by writer: with each "
             f"writer's pages averaged a constant of {e.constants[constant].years} years has MAE "
             f"{by_writer[m + constant]:.2f}."
         )
@@ -209,60 +154,18 @@ def _worse_by_writer(e: Evaluation) -> Iterator[Check]:
         yield Check("AK017", "Better by page, not by writer", "warning", message, advice, tuple(worse))
 
 
-def _skipped_pages(e: Evaluation) -> Iterator[Check]:
-    n = next((len(s) for key in ("skipped", "skipped_pages") if isinstance(s := e.environment.get(key), list)), 0)
-    if n:
-        message = (
-            f"{n} page{'s were' if n > 1 else ' was'} skipped because {'they' if n > 1 else 'it'} could not be used."
-        )
-        advice = "See environment.json for the reasons, and mend the files or labels."
-        yield Check("AK016", "Skipped pages", "note", message, advice)
-
-
 _CHECKS: tuple[Callable[[Evaluation], Iterator[Check]], ...] = (
     _writer_leak,
-    _selection_set,
     _worse_than_constant,
     _collapsed_to_mean,
     _not_significant,
     _thin_bands,
-    _unshuffled,
-    _input_range,
     _missing_pages,
     _duplicates,
     _unknown_writers,
-    _synthetic,
     _source_for_age,
     _hindsight,
     _thin_groups,
-    _skipped_pages,
     _worse_by_writer,
+    *TRAINING_CHECKS,
 )
-
-
-def _values(config: Any, key: str) -> set:
-    """Every plain value of a key, however deep in a configuration."""
-    found: set = set()
-    if isinstance(config, dict):
-        for name, value in config.items():
-            if name == key:
-                found |= {v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str | bool | int)}
-            found |= _values(value, key)
-    elif isinstance(config, list):
-        for value in config:
-            found |= _values(value, key)
-    return found
-
-
-def _listed(models: list[str], of_all: int, of: bool = False) -> str:
-    if len(models) == of_all > 2:
-        return f"every model ({len(models)})" if of else f"All {len(models)} models"
-    return _and(models)
-
-
-def _do(models: list[str], one: str, many: str) -> str:
-    return one if len(models) == 1 else many
-
-
-def _and(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

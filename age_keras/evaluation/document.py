@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from age_keras.evaluation import metrics, tables
-from age_keras.evaluation.checks import Check
+from age_keras.evaluation.check import Check
 from age_keras.evaluation.evaluate import Evaluation
 from age_keras.evaluation.fairness import MIN_WRITERS, gaps
 from age_keras.evaluation.verdict import verdict

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from age_keras.evaluation import document, tables
-from age_keras.evaluation.checks import Check, run_checks
+from age_keras.evaluation.check import Check
+from age_keras.evaluation.checks import run_checks
 from age_keras.evaluation.evaluate import Evaluation, evaluate
 from age_keras.evaluation.fairness import gaps
 from age_keras.evaluation.figures import Drawn, draw_figures, save

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from age_keras.evaluation import metrics
-from age_keras.evaluation.baselines import constants
+from age_keras.evaluation.baselines import constants, training_rows
 from age_keras.evaluation.bootstrap import percentile_interval
 from age_keras.evaluation.predictions import Aligned
 
@@ -34,7 +34,9 @@ def source_scores(aligned: Aligned, labels: pd.DataFrame | None, weights: np.nda
         if len(own) < 2:
             continue
         known = labels[labels.Source == source] if labels is not None else None
-        baselines = [c for c in constants(part.pages, known if known is not None and len(known) else None) if c.counts]
+        if known is not None and training_rows(known).empty:
+            known = None
+        baselines = [c for c in constants(part.pages, known) if c.counts]
         every = np.vstack([part.predictions, *[c.predictions for c in baselines]])
         errors = metrics.score(part.truth, every)["MAE"]
         m = len(part.models)

@@ -67,7 +67,7 @@ def number_column(table: pd.DataFrame, column: str, path: Path, missing: bool = 
         at = int(np.argmax(bad.to_numpy()))
         page = f" (page {table['ImageID'].iloc[at]})" if "ImageID" in table else ""
         value = values.iloc[at]
-        found = "no value" if pd.isna(value) else repr(value)
+        found = "no value" if pd.isna(value) else f"{value!r}" if isinstance(value, str) else str(value)
         more = f" So have {int(bad.sum()) - 1} more rows." if bad.sum() > 1 else ""
         raise InputError(f"{path}: {column} must be a number; data row {at + 1}{page} has {found}.{more}")
     return numbers
