@@ -72,7 +72,7 @@ def kfold(table: pd.DataFrame, folds: int = 5, seed: int = 0, edges: Sequence[fl
     for band in np.flatnonzero((counts > 0) & (counts < folds)):
         raise InputError(
             f"The age band {band_names(edges)[band]} has {counts[band]} writers, too few for {folds} folds: "
-            f"use --folds {max(2, counts[band])} or fewer, or join age bands with --bands."
+            f"{f'use at most {counts[band]} folds, or ' if counts[band] > 1 else ''}join age bands with --bands."
         )
     return _deal(table, np.full(folds, 1 / folds), seed, edges) + 1
 
