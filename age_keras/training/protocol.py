@@ -150,6 +150,7 @@ def train(
                         *(callbacks(phase) if callbacks else []),
                         *([Stopper(on_epoch)] if on_epoch else []),
                     ],
+                    shuffle=False,  # the pipeline has done it
                     verbose=0,
                 )
             if state:

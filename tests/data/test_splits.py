@@ -67,7 +67,7 @@ def test_the_seed_fixes_the_split_and_the_row_order_does_not_move_a_writer():
 def test_folds_are_balanced_in_pages_though_one_writer_has_forty():
     table = pd.concat([cohort(1, 200, 3), pd.DataFrame({"Writer": ["many"] * 40, "Age": [41.0] * 40})])
     pages = np.bincount(kfold(table, 5))[1:]
-    assert pages.max() <= 1.15 * pages.min()
+    assert pages.max() <= 1.25 * pages.min()
 
 
 def test_holdout_keeps_the_shares():
