@@ -1,0 +1,120 @@
+"""Characters: small grey images with a class each, and the ways to split them."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from age_keras.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Characters:
+    """A set of characters, whatever file it came from.
+
+    Attributes:
+        images: `uint8 (N, S, S)`, bright ink on a ground of 0.
+        labels: `int64 (N,)`, an index into `classes`.
+        classes: the names of the classes.
+        split: `(N,)` of "train" and "test", as published with the set; all "train" where there is no such split.
+        writers: `int64 (N,)`, who wrote each; `None` where it is not known.
+        name: what the set is called in reports.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    split: np.ndarray
+    writers: np.ndarray | None = None
+    name: str = "characters"
+
+    def __post_init__(self):
+        counts = {len(self.images), len(self.labels), len(self.split)}
+        if self.writers is not None:
+            counts.add(len(self.writers))
+        if len(counts) != 1:
+            raise InputError(f"{self.name}: images, labels, split and writers differ in number: {sorted(counts)}.")
+        if self.images.dtype != np.uint8 or self.images.ndim != 3:
+            raise InputError(
+                f"{self.name}: images must be uint8 (N, S, S), not {self.images.dtype} {self.images.shape}."
+            )
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise InputError(f"{self.name}: a label lies outside of its {len(self.classes)} classes.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the pixels, labels and split: says in a report what was trained on."""
+        digest = hashlib.sha256()
+        for part in (self.images, self.labels, self.split.astype("U8")):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()[:16]
+
+    def take(self, rows: np.ndarray) -> "Characters":
+        """The characters of these rows (numbers or a mask), in this order."""
+        writers = None if self.writers is None else self.writers[rows]
+        return dataclasses.replace(
+            self, images=self.images[rows], labels=self.labels[rows], split=self.split[rows], writers=writers
+        )
+
+    def part(self, split: str) -> "Characters":
+        """The characters of one part of the published split."""
+        return self.take(self.split == split)
+
+    def with_writers(self, writers: np.ndarray) -> "Characters":
+        """The same characters, with who wrote each."""
+        return dataclasses.replace(self, writers=np.asarray(writers, np.int64))
+
+
+def stratified_holdout(labels: Sequence[int], size: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Holds out a part in which every class has its share.
+
+    Args:
+        labels: `(N,)`.
+        size: how many to hold out, or which fraction.
+        seed: of the choice. Defaults to 0.
+
+    Returns:
+        Row numbers `(rest, held out)`, each ascending.
+    """
+    labels = np.asarray(labels)
+    wanted = round(size * len(labels)) if isinstance(size, float) else size
+    if not 0 < wanted < len(labels):
+        raise InputError(f"{wanted} of {len(labels)} characters cannot be held out; give fewer.")
+    rng = np.random.default_rng(seed)
+    # Each row's place within its class, as a fraction; the lowest fractions over all classes are held out.
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        place[rows] = (np.arange(len(rows)) + rng.uniform()) / len(rows)
+    held = np.argsort(place, kind="stable")[:wanted]
+    return np.setdiff1d(np.arange(len(labels)), held), np.sort(held)
+
+
+def writer_holdout(
+    writers: Sequence[int], size: float, seed: int = 0, groups: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Holds out all characters of some writers, so that no writer is in both parts.
+
+    Args:
+        writers: `(N,)`.
+        size: the fraction of the writers to hold out.
+        seed: of the choice. Defaults to 0.
+        groups: `(N,)`, a group of each character's writer (students, employees): each gives its share of writers.
+
+    Returns:
+        Row numbers `(rest, held out)`, each ascending.
+    """
+    writers = np.asarray(writers)
+    names, first = np.unique(writers, return_index=True)
+    if len(names) < 2:
+        raise InputError("a writer-disjoint split needs at least two writers.")
+    strata = np.zeros(len(names), int) if groups is None else np.asarray(groups)[first]
+    if groups is None or np.bincount(np.unique(strata, return_inverse=True)[1]).min() < 2:
+        strata = np.zeros(len(names), int)
+    _, held = stratified_holdout(strata, max(1, round(size * len(names))), seed)
+    mask = np.isin(writers, names[held])
+    return np.flatnonzero(~mask), np.flatnonzero(mask)

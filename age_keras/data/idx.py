@@ -1,0 +1,68 @@
+"""IDX files, as MNIST and EMNIST are published: a small header and raw numbers, gzipped or not."""
+
+import gzip
+import math
+from pathlib import Path
+
+import numpy as np
+
+from age_keras.errors import InputError
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """Reads an IDX file (format: http://yann.lecun.com/exdb/mnist, "the IDX file format").
+
+    Args:
+        path: the file; `.gz` or plain, told apart by its first bytes.
+
+    Returns:
+        The array in its published shape, in native byte order.
+
+    Raises:
+        InputError: the file is not IDX, or is cut short.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, gzip.zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES:
+        raise InputError(f"{path} is not an IDX file; such files start with two zero bytes and a type.")
+    axes, kind = data[3], np.dtype(_TYPES[data[2]])
+    start = 4 + 4 * axes
+    if len(data) < start:
+        raise InputError(f"{path} is cut short within its header; fetch it again.")
+    shape = tuple(int(n) for n in np.frombuffer(data, ">u4", axes, 4))
+    wanted = math.prod(shape) * kind.itemsize
+    if len(data) - start != wanted:
+        raise InputError(f"{path} holds {len(data) - start} bytes where its header promises {wanted}; fetch it again.")
+    return np.frombuffer(data, kind, offset=start).reshape(shape).astype(kind.newbyteorder("="))
+
+
+def write_idx(path: str | Path, array: np.ndarray) -> None:
+    """Writes an array as an IDX file; gzipped where the name ends in `.gz`."""
+    from age_keras.files import atomic_write
+
+    array = np.asarray(array)
+    codes = {np.dtype(t).str[1:]: code for code, t in _TYPES.items()}
+    code = codes.get(array.dtype.str[1:])
+    if code is None:
+        raise InputError(f"IDX files cannot hold {array.dtype}; use one of {', '.join(sorted(codes))}.")
+    header = bytes([0, 0, code, array.ndim]) + np.asarray(array.shape, ">u4").tobytes()
+    data = header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+    with atomic_write(path, "wb") as file:
+        file.write(gzip.compress(data) if str(path).endswith(".gz") else data)
+
+
+def find_idx(folder: Path, *names: str) -> Path | None:
+    """The first of these IDX files in a folder or right below it: with or without `.gz`, `-` or `.` before `idx`."""
+    for name in names:
+        for form in (name, name.replace("-idx", ".idx")):
+            for suffix in ("", ".gz"):
+                for at in (folder / (form + suffix), *sorted(folder.glob(f"*/{form}{suffix}"))):
+                    if at.is_file():
+                        return at
+    return None

@@ -1,0 +1,111 @@
+"""One recogniser per seed: trained, calibrated on what was held out, saved, and what it says of each image kept."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from age_keras.data.characters import Characters
+from age_keras.evaluation.calibration import abstain_threshold, conformal_threshold, fit_temperature, softmax
+from age_keras.files import atomic_write
+from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model
+from age_keras.training.digits import RecogniserTraining, predict_probabilities, train_recogniser
+from age_keras.training.run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Confidence:
+    """What a model promises about its answers, fitted on held-out images.
+
+    Args:
+        coverage: of the conformal sets: this share of the sets holds the truth.
+        accuracy: of the answers that are not "unsure".
+    """
+
+    coverage: float = 0.999
+    accuracy: float = 0.9995
+
+
+def train_seed(
+    run: Run,
+    model_config: RecogniserConfig,
+    training: RecogniserTraining,
+    confidence: Confidence,
+    parts: dict[str, Characters],
+    seed: int,
+) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
+    """Trains one seed, or goes on with it, or reads what it gave.
+
+    Args:
+        run: the run's folder.
+        model_config: the recogniser's shape.
+        training: how it is trained.
+        confidence: what is promised.
+        parts: "train", "validation" (for watching and calibration alone) and "test".
+        seed: of weights, order and augmentation.
+
+    Returns:
+        The epochs' record, and the logits `(N, classes)` of "validation" and "test".
+    """
+    name = f"seed{seed}"
+    outputs, checkpoint = run.file("state", f"{name}_logits.npz"), run.file("checkpoints", f"{name}.keras")
+    keras.utils.set_random_seed(seed)
+    train = parts["train"]
+    model = build_recogniser(model_config, classes=train.classes, image_size=train.images.shape[1])
+    history = train_recogniser(
+        model,
+        train,
+        parts["validation"],
+        training,
+        seed=seed,
+        state=run.file("state", f"{name}.npz"),
+        tensorboard=run.file("tensorboard", name),
+        name=name,
+    )
+    if outputs.exists() and checkpoint.exists():
+        with np.load(outputs) as file:
+            return history, dict(file)
+    logits = {p: predict_probabilities(logits_model(model), parts[p].images) for p in ("validation", "test")}
+    calibrate(model, parts["validation"].labels, logits["validation"], confidence)
+    save_model(model, checkpoint)
+    with atomic_write(outputs, "wb") as file:
+        np.savez(file, **logits)
+    return history, logits
+
+
+def calibrate(model: keras.Model, truth: np.ndarray, logits: np.ndarray, confidence: Confidence) -> dict[str, float]:
+    """Fits temperature and thresholds on held-out logits and puts them into the model's last layer."""
+    found = confidence_facts(truth, logits, confidence)
+    layer = model.get_layer("probabilities")
+    layer.temperature.assign(found["temperature"])
+    layer.set_threshold.assign(found["set_threshold"])
+    layer.abstain_below.assign(found["abstain_below"])
+    return found
+
+
+def confidence_facts(truth: np.ndarray, logits: np.ndarray, confidence: Confidence) -> dict[str, float]:
+    """Temperature, threshold of the conformal sets, and confidence below which the answer is "unsure"."""
+    temperature = fit_temperature(truth, logits)
+    probabilities = softmax(logits, temperature)
+    return {
+        "temperature": temperature,
+        "set_threshold": conformal_threshold(truth, probabilities, confidence.coverage),
+        "abstain_below": abstain_threshold(truth, probabilities, confidence.accuracy),
+    }
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Saves a model whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp.keras")
+    model.save(temporary)
+    temporary.replace(path)
+
+
+def show_figures(run: Run, figures: Path) -> None:
+    """Puts the report's pictures into TensorBoard too."""
+    import tensorflow as tf
+
+    with tf.summary.create_file_writer(str(run.file("tensorboard", "report"))).as_default():
+        for picture in sorted(figures.glob("*.png")):
+            tf.summary.image(picture.stem, tf.image.decode_png(picture.read_bytes(), channels=3)[None], step=0)

@@ -1,0 +1,130 @@
+"""Trains a recogniser against an adversary, and measures it beside others: attacks, corruptions, strangers.
+
+    python -m experiments.digits_robust                                        # scikit-learn's digits
+    python -m experiments.digits_robust --data mnist --path ../shared/data/mnist.npz \
+        --against runs/digits_mnist/usual/checkpoints/seed0.keras
+
+Training is FGSM from random starts (`--adversary.kind pgd` for PGD); the attacks that grade it are Foolbox's
+(`pip install "age_keras[attacks]"`). docs/digits.md has times and results.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from age_keras.cli import run_experiment
+from age_keras.data.digit_warp import WarpSettings
+from age_keras.data.digits import load_characters
+from age_keras.errors import InputError
+from age_keras.models.digits import RecogniserConfig
+from age_keras.training.adversarial import Adversary
+from age_keras.training.digits import RecogniserTraining
+from age_keras.training.digits_seeds import Confidence
+from experiments.digits_mnist import split_parts
+
+ROBUST_MODEL = RecogniserConfig(
+    stem=16, stages=((32,), (32,)), units=32, heads=2, bidirectional=False, dropout=0.0, normalise=False
+)
+ROBUST_TRAINING = RecogniserTraining(
+    epochs=15,
+    batch_size=128,
+    learning_rate=2e-3,
+    weight_decay=1e-4,
+    label_smoothing=0.0,
+    warp=WarpSettings(rotation=6, zoom=0.06, shear=0.06, shift=0.04, elastic=0.0),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The experiment.
+
+    Args:
+        data: the set of characters.
+        path: its file or folder.
+        limit: take only so many training characters (0: all).
+        model: shape of the robust recogniser: small, without batch normalisation.
+        training: how it is trained.
+        adversary: who disturbs its images.
+        confidence: what it promises.
+        against: models (`.keras`) that are measured beside it.
+        attacked: test characters that are attacked (0: all).
+        epsilons: strengths of the attacks, of pixels scaled to 0-1.
+        steps: of PGD.
+        restarts: of PGD: a character counts as read only when it withstands all.
+        letters: EMNIST's files, for handwritten letters as strangers.
+        validation: fraction held out of the training part.
+        seed: of everything.
+        runs: folder of all runs.
+        run: the run's name; by default a hash of the configuration.
+        fresh: start over.
+    """
+
+    data: str = "digits"
+    path: Path | None = None
+    limit: int = 0
+    model: RecogniserConfig = ROBUST_MODEL
+    training: RecogniserTraining = ROBUST_TRAINING
+    adversary: Adversary = dataclasses.field(default_factory=Adversary)
+    confidence: Confidence = dataclasses.field(default_factory=Confidence)
+    against: tuple[Path, ...] = ()
+    attacked: int = 1000
+    epsilons: tuple[float, ...] = (0.1, 0.2, 0.3)
+    steps: int = 40
+    restarts: int = 1
+    letters: Path | None = None
+    validation: float = 1 / 12
+    seed: int = 0
+    runs: Path = Path("runs")
+    run: str | None = None
+    fresh: bool = False
+
+
+def get_config() -> Config:
+    """The default: scikit-learn's digits."""
+    return Config()
+
+
+def experiment(config: Config) -> Path:
+    """Trains the robust model, measures all, writes the report. Returns its path."""
+    for path in config.against:
+        if not path.is_file():
+            raise InputError(f"there is no model {path}; train one with python -m experiments.digits_mnist.")
+    characters = load_characters(config.data, config.path)
+    parts = split_parts(characters, config.validation, config.limit)
+
+    import keras
+
+    from age_keras.evaluation.robustness_report import write_robustness_report
+    from age_keras.training.robustness import measure, train_robust
+    from age_keras.training.run import Run
+
+    settings = dataclasses.replace(config, runs=Path(), run=None, fresh=False)
+    run = Run.open(
+        config.runs, "digits_robust", settings, config.run, config.fresh, data_fingerprint=characters.fingerprint
+    )
+    robust, history = train_robust(
+        run, config.model, config.training, config.adversary, config.confidence, parts, config.seed
+    )
+    models = {"robust": robust}
+    for path in config.against:
+        models[f"{path.parent.parent.name}/{path.stem}"] = keras.models.load_model(path)
+    results = {
+        name: measure(
+            model,
+            parts["test"],
+            attacked=config.attacked,
+            epsilons=config.epsilons,
+            steps=config.steps,
+            restarts=config.restarts,
+            letters=config.letters,
+            seed=config.seed,
+            name=name,
+        )
+        for name, model in models.items()
+    }
+    return write_robustness_report(run.path, parts["test"].name, results, history, config.steps, config.restarts)
+
+
+if __name__ == "__main__":
+    sys.exit(run_experiment(get_config, experiment))
