@@ -125,9 +125,9 @@ def test_paper_pen_and_scanner_do_not_depend_on_age():
         assert getattr(young, name) == getattr(old, name), name
 
 
-def test_age_moves_the_hand_less_than_people_differ():
+def test_hands_of_all_ages_overlap():
     def traits(age):
-        styles = [draw_style(np.random.default_rng([age, k]), age) for k in range(300)]
+        styles = [draw_style(np.random.default_rng([age, k]), age) for k in range(150)]
         return {
             name: np.log([getattr(s, name) for s in styles])
             for name in ("x_height", "baseline_noise", "size_noise", "tremor", "ink")
@@ -139,7 +139,7 @@ def test_age_moves_the_hand_less_than_people_differ():
     assert old["tremor"].mean() > adult["tremor"].mean()
     for name in ("baseline_noise", "size_noise"):
         assert child[name].mean() > adult[name].mean() < old[name].mean()
-    for name in adult:  # Somebody of thirty writes like the mean of the old, and the other way round.
+    for name in adult:  # Somebody of thirty writes as most of the old do.
         assert min(adult[name]) < np.median(old[name]) < max(adult[name])
 
 
