@@ -89,8 +89,8 @@ def gaps(groups: list[dict], models: int) -> list[dict]:
 
 def _scores(aligned: Aligned, keep: np.ndarray, writers: np.ndarray, weights: np.ndarray) -> dict:
     truth, predictions = aligned.truth[keep], aligned.predictions[:, keep]
-    own, groups = np.unique(writers[keep], return_inverse=True)
-    draws = metrics.weighted_sum_scores(truth, predictions, groups, weights[:, own], ("MAE", "Bias"))
+    groups, own = writers[keep], np.unique(writers[keep])
+    draws = metrics.weighted_sum_scores(truth, predictions, groups, weights, ("MAE", "Bias"))
     scores = metrics.score(truth, predictions)
     row = {
         "n": int(keep.sum()),
@@ -106,8 +106,8 @@ def _scores(aligned: Aligned, keep: np.ndarray, writers: np.ndarray, weights: np
         known = np.isfinite(aligned.lower[:, keep]) & np.isfinite(aligned.upper[:, keep])
         with np.errstate(invalid="ignore", divide="ignore"):
             row["Coverage"] = np.where(known.all(axis=1), 100 * covered.mean(axis=1), np.nan)
-            hits = np.stack([np.bincount(groups, weights=c, minlength=len(own)) for c in covered])
-            share = 100 * (hits @ weights[:, own].T) / (weights[:, own] @ np.bincount(groups))
+            hits = np.stack([np.bincount(groups, weights=c, minlength=weights.shape[1]) for c in covered])
+            share = 100 * (hits @ weights.T) / (weights @ np.bincount(groups, minlength=weights.shape[1]))
         row["Coverage_interval"] = np.where(
             known.all(axis=1)[:, None], percentile_interval(share, writers=len(own)), np.nan
         )

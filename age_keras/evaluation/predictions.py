@@ -70,7 +70,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     splits = "column" if "Split" in long else "guess"
     long["Split"] = fill_splits(long, default=np.where(long.Fold > 0, "oof", "test"))
     if writers == "name" and "Sex" not in long:
-        sex = long.ImageID.str.extract(_HHD_NAME)[1].str.upper()
+        sex = _from_names(long.ImageID, 2).str.upper()
         long["Sex"] = sex.where(sex.isin(["F", "M"]))
     others = [c for c in long.columns if c not in COLUMNS]
     long = long[[*COLUMNS, *others]].reset_index(drop=True)
@@ -230,9 +230,15 @@ def fill_writers(long: pd.DataFrame) -> str:
         named = text_column(long, "Writer")
         long["Writer"] = named.where(long.Writer.notna(), long.ImageID)
         return "page" if (long.Writer == long.ImageID).all() else "column"
-    names = long.ImageID.str.extract(_HHD_NAME)[0]
+    names = _from_names(long.ImageID, 1)
     long["Writer"] = names.str.lstrip("0").where(names.notna(), long.ImageID)
     return "name" if names.notna().all() else "page"
+
+
+def _from_names(pages: pd.Series, group: int) -> pd.Series:
+    """What stands in the names of HHD pages: 1 the writer's number, 2 the sex."""
+    found = {page: match[group] for page in pages.unique() if (match := _HHD_NAME.search(page))}
+    return pages.map(found).astype("string")
 
 
 def fill_splits(long: pd.DataFrame, default: str | np.ndarray) -> pd.Series:
