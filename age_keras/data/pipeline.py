@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from age_keras.data import counter
 from age_keras.data.augment import epoch_views, view_keys
+from age_keras.data.row_reader import RowReader
 from age_keras.errors import InputError
 
 _THREADS = 4
@@ -164,10 +165,11 @@ def batches(
         if len(array) != len(patches):
             raise ValueError(f"`{name}` must have a row for each patch. Received: {len(array)} for {len(patches)}.")
 
+    read = RowReader(patches)
     plain = policy is None or getattr(policy, "is_identity", False)
 
     def fetch(rows, _view, key):
-        return read_rows(patches, rows), key, *(column[rows] for column in columns)
+        return read(rows), key, *(column[rows] for column in columns)
 
     def augment(pixels, key, *rest):
         return (pixels if plain else policy(pixels, key), *rest)
@@ -191,14 +193,6 @@ def batches(
         drop_remainder=drop_remainder,
         indices=indices,
     )
-
-
-def read_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rows of a memory map, in the order asked for, read in the order in which they lie on disk."""
-    out = np.empty((len(rows), *array.shape[1:]), array.dtype)
-    for place in np.argsort(rows, kind="stable"):
-        out[place] = array[rows[place]]
-    return out
 
 
 def _column(values: np.ndarray) -> np.ndarray:

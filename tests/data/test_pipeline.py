@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from age_keras.data import counter
 from age_keras.data.augment import epoch_views, get_policy, view_keys
-from age_keras.data.pipeline import batch_indices, batches, index_batches, read_rows, row_batches, steps
+from age_keras.data.pipeline import batch_indices, batches, index_batches, row_batches, steps
+from age_keras.data.row_reader import RowReader
 from age_keras.errors import InputError
 
 P, SIDE = 23, 12
@@ -197,10 +198,28 @@ class TestRowBatches:
         assert np.array_equal(found, large[rows, view])
 
 
-def test_read_rows(store):
-    rows = np.array([7, 2, 2, 22, 0])
-    assert np.array_equal(read_rows(store[0], rows), store[0][rows])
-    assert read_rows(store[0], rows[:0]).shape == (0, SIDE, SIDE, 1)
+class TestRowReader:
+    def test_reads_rows_of_maps_views_and_arrays(self, store, tmp_path):
+        rows = np.array([7, 2, 2, 22, 0])
+        floats = np.memmap(tmp_path / "floats", np.float32, "w+", offset=40, shape=(P, 3, 5))
+        floats[:] = np.random.default_rng(0).random(floats.shape)
+        for array in (store[0], store[0][1:], store[0][:, ::2], np.array(store[0]), floats):
+            rows = rows % len(array)
+            assert np.array_equal(RowReader(array)(rows), array[rows])
+            assert RowReader(array)(rows[:0]).shape == (0, *array.shape[1:])
+
+    def test_rows_without_extent(self, tmp_path):
+        ages = np.memmap(tmp_path / "ages", np.float32, "w+", shape=(4,))
+        ages[:] = [1, 2, 3, 4]
+        assert RowReader(ages)(np.array([3, 1])).tolist() == [4, 2]
+
+    def test_a_file_that_was_cut_short(self, store):
+        with open(store[0].filename, "r+b") as file:
+            file.truncate(128 + 3 * SIDE**2)
+        reader = RowReader(store[0])
+        assert reader(np.array([2]))[0, 0, 0, 0] == 20
+        with pytest.raises(OSError, match="cut short"):
+            reader(np.array([3]))
 
 
 @pytest.mark.slow
