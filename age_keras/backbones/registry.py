@@ -37,6 +37,7 @@ NOT_FAMILIES = {
     "torch_checkpoint",
     "interpolation",
     "stochastic_depth",
+    "complexity",
 }
 
 
@@ -81,6 +82,8 @@ class BackboneSpec:
         weight_map: how the names in published PyTorch checkpoints differ from the names of our layers (see
             `torch_weights`); None where only Keras files fit.
         parameters: of the backbone without any classifier, in the published configuration.
+        paper_parameters: in millions and with its classifier of 1,000 classes, as the paper states them; 0 where it
+            does not.
         gflops: multiply-adds of one image at `image_size`, in 10^9, as the papers count them.
         licence: of the code the build uses.
         paper: where the architecture is published.
@@ -95,6 +98,7 @@ class BackboneSpec:
     paper: str
     parameters: int
     gflops: float
+    paper_parameters: float = 0.0
     min_image_size: int = 32
     size_multiple: int = 1
     mean: tuple[float, float, float] = IMAGENET_MEAN

@@ -9,8 +9,6 @@ from age_keras.backbones.registry import BackboneSpec, WeightSource
 from age_keras.backbones.torch_checkpoint import TORCH_SUFFIXES, read_checkpoint
 from age_keras.errors import InputError
 
-KERAS_SUFFIXES = (".keras", ".h5")
-
 
 def load_weights(model: keras.Model, spec: BackboneSpec, weights: str | Path) -> None:
     """Loads weights into a model of `spec`.
@@ -29,7 +27,11 @@ def load_weights(model: keras.Model, spec: BackboneSpec, weights: str | Path) ->
         if notice := licence_notice(spec, source):
             print(notice, file=sys.stderr)
         if source.location == "keras":
-            _load_application(model, spec)
+            _copied(_load_application, model, spec)
+        elif source.location == "keras-cv":
+            from age_keras.backbones.keras_cv import load_published
+
+            _copied(load_published, model, spec)
         else:
             load_file(model, spec, download(spec, source))
         return
@@ -51,12 +53,12 @@ def licence_notice(spec: BackboneSpec, source: WeightSource) -> str:
 
 def load_file(model: keras.Model, spec: BackboneSpec, path: Path) -> None:
     """Loads a file of Keras weights, a Keras model that holds the backbone, or a checkpoint of PyTorch."""
-    if path.name.endswith(".weights.h5"):
+    if path.suffix == ".h5":
         try:
             model.load_weights(path)
         except (ValueError, OSError, KeyError) as error:
             raise InputError(f"{path} does not fit {spec.name}: {_first_line(error)}") from error
-    elif path.suffix in KERAS_SUFFIXES:
+    elif path.suffix == ".keras":
         _load_keras_model(model, spec, path)
     elif path.suffix in TORCH_SUFFIXES:
         if spec.weight_map is None:
@@ -65,7 +67,7 @@ def load_file(model: keras.Model, spec: BackboneSpec, path: Path) -> None:
 
         load_torch_weights(model, read_checkpoint(path), spec.weight_map, source=str(path))
     else:
-        kinds = ", ".join((".weights.h5", *KERAS_SUFFIXES, *TORCH_SUFFIXES))
+        kinds = ", ".join((".keras", ".h5", *TORCH_SUFFIXES))
         raise InputError(f"{path} is no file of weights that can be read: use one of {kinds}.")
 
 
@@ -106,18 +108,24 @@ def _fetch_url(source: WeightSource) -> Path:
     )
 
 
+def _copied(load, model: keras.Model, spec: BackboneSpec) -> None:
+    """Calls a loader of another library, which downloads by itself."""
+    try:
+        load(model, spec)
+    except InputError:
+        raise
+    except Exception as error:  # urllib, a time-out, a wrong hash: whatever stands between us and the file.
+        raise InputError(
+            f"The weights of {spec.name} cannot be fetched ({type(error).__name__}: {_first_line(error)}). Give a file "
+            "instead: weights=FILE, a .keras or .weights.h5 file of this backbone."
+        ) from error
+
+
 def _load_application(model: keras.Model, spec: BackboneSpec) -> None:
     """Keras Applications keep their weights with the builder: build once more with them, and copy."""
     builders = {name.lower(): name for name in dir(keras.applications) if name[0].isupper()}
     builder = getattr(keras.applications, builders[spec.name.replace("_", "")])
-    shape = model.inputs[0].shape[1:3]
-    try:
-        published = builder(include_top=False, weights="imagenet", input_shape=(*shape, 3))
-    except Exception as error:  # urllib, a time-out, a wrong hash: whatever stands between us and the file.
-        raise InputError(
-            f"The weights of {spec.name} cannot be fetched ({type(error).__name__}: {_first_line(error)}). Give a file "
-            "instead: weights=FILE, a .keras or .weights.h5 of this backbone."
-        ) from error
+    published = builder(include_top=False, weights="imagenet", input_shape=(*model.inputs[0].shape[1:3], 3))
     model.set_weights(published.get_weights())
 
 

@@ -1,0 +1,304 @@
+"""BEiT: a plain vision transformer with relative position biases; and DiT, the same shape trained on documents.
+
+Bao et al. 2021, "BEiT: BERT Pre-Training of Image Transformers", arXiv:2106.08254. Li et al. 2022, "DiT:
+Self-supervised Pre-training for Document Image Transformer", arXiv:2203.02378: positions are learned embeddings there.
+
+Written here rather than taken from zeromodels, which has BEiT: see `swin_v2` for why; also its epsilon is not the
+published one. A layer with weights is named after its parameters in the published checkpoints (`blocks.0.attn.qkv`),
+and a block's last layer after the block (`blocks.0`).
+"""
+
+import re
+
+import functools
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from age_keras.backbones.interpolation import resize_bias_table, resize_position_embedding
+from age_keras.backbones.layer_scale import LayerScale
+from age_keras.backbones.registry import BackboneSpec, WeightSource, register
+from age_keras.backbones.stochastic_depth import rates, residual
+from age_keras.backbones.torch_weights import State, WeightMap
+from age_keras.backbones.window_attention import WindowAttention
+
+EPSILON = 1e-6  # of every normalisation
+PATCH = 16
+CLASS_OFFSETS = 3  # of the table: class to place, place to class, class to itself
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class ClassToken(keras.layers.Layer):
+    """Puts a learned token before the others: (N, T, C) -> (N, 1 + T, C)."""
+
+    def build(self, input_shape):
+        small = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.token = self.add_weight((1, 1, input_shape[-1]), initializer=small, name="cls_token")
+
+    def call(self, x):
+        token = ops.broadcast_to(ops.cast(self.token, x.dtype), (ops.shape(x)[0], 1, x.shape[-1]))
+        return ops.concatenate([token, x], axis=1)
+
+    def compute_output_shape(self, input_shape):
+        n, tokens, width = input_shape
+        return (n, tokens + 1, width)
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class PositionEmbedding(keras.layers.Layer):
+    """Adds a learned vector to each token of (N, T, C)."""
+
+    def build(self, input_shape):
+        small = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.embedding = self.add_weight((1, *input_shape[1:]), initializer=small, name="pos_embed")
+
+    def call(self, x):
+        return x + ops.cast(self.embedding, x.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class TokenAttention(WindowAttention):
+    """Multi-head self-attention among all tokens, with a learned bias per head and relative position of two places.
+
+    Input: (N, 1 + grid ** 2, 3 * C), the class token first. Output: (N, 1 + grid ** 2, C).
+
+    Args:
+        num_heads: C is divided among them.
+        grid: places on a side of the image; 0 for no relative position bias.
+    """
+
+    def __init__(self, num_heads, grid, **kwargs):
+        kwargs.pop("interleaved", None)
+        super().__init__(num_heads, **kwargs)
+        self.grid = int(grid)
+
+    def build(self, input_shape):
+        width = input_shape[-1] // 3
+        self.q_bias = self.add_weight((width,), initializer="zeros", name="q_bias")
+        self.v_bias = self.add_weight((width,), initializer="zeros", name="v_bias")
+        if self.grid:
+            length = (2 * self.grid - 1) ** 2 + CLASS_OFFSETS
+            self.table = self.add_weight(
+                (length, self.num_heads), initializer="zeros", name="relative_position_bias_table"
+            )
+            self.offsets = _relative_positions(self.grid)
+
+    def position_bias(self):
+        if not self.grid:
+            return 0.0
+        return ops.take(ops.transpose(self.table), self.offsets, axis=1)
+
+    def call(self, qkv):
+        # Keys have no bias: it would add the same to all scores of a query.
+        bias = ops.concatenate([self.q_bias, ops.zeros_like(self.q_bias), self.v_bias])
+        return super().call((qkv + ops.cast(bias, qkv.dtype))[:, None])[:, 0]
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("interleaved")
+        return {**config, "grid": self.grid}
+
+
+def _relative_positions(grid: int) -> np.ndarray:
+    """Which row of the table each pair of tokens has, (1 + grid * grid, 1 + grid * grid)."""
+    y, x = np.divmod(np.arange(grid * grid), grid)
+    rows, columns = (c[:, None] - c + grid - 1 for c in (y, x))
+    last = (2 * grid - 1) ** 2
+    index = np.zeros((1 + grid * grid,) * 2, "int32")
+    index[1:, 1:] = rows * (2 * grid - 1) + columns
+    index[0, :], index[:, 0], index[0, 0] = last, last + 1, last + 2
+    return index
+
+
+def _dense(x, units, name, activation=None, use_bias=True):
+    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+    return layers.Dense(units, activation, use_bias, kernel_initializer=initializer, name=name)(x)
+
+
+def _norm(x, name):
+    return layers.LayerNormalization(epsilon=EPSILON, name=name)(x)
+
+
+def _block(x, num_heads, grid, mlp_ratio, init_values, drop_path, name):
+    shortcut, width = x, x.shape[-1]
+    x = _dense(_norm(x, f"{name}.norm1"), 3 * width, f"{name}.attn.qkv", use_bias=False)
+    x = TokenAttention(num_heads, grid, name=f"{name}.attn")(x)
+    x = _dense(x, width, f"{name}.attn.proj")
+    x = LayerScale(init_values, name=f"{name}.gamma_1")(x)
+    x = shortcut = residual(shortcut, x, drop_path, f"{name}.attn.add")
+    x = _dense(_norm(x, f"{name}.norm2"), int(width * mlp_ratio), f"{name}.mlp.fc1", "gelu")
+    x = LayerScale(init_values, name=f"{name}.gamma_2")(_dense(x, width, f"{name}.mlp.fc2"))
+    return residual(shortcut, x, drop_path, name)
+
+
+def beit(
+    x,
+    image_size,
+    patch_size=PATCH,
+    embed_dim=768,
+    depth=12,
+    num_heads=12,
+    mlp_ratio=4,
+    init_values=0.1,
+    relative_positions=True,
+    absolute_positions=False,
+    drop_path_rate=0.0,
+):
+    """The network, up to and without the norm that stands after the published one's pooling.
+
+    Args:
+        x: preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: the side of the image, a multiple of `patch_size`.
+        patch_size: the side of a patch in pixels.
+        embed_dim, depth, num_heads: channels, blocks and attention heads.
+        mlp_ratio: hidden units of the MLPs, in multiples of `embed_dim`.
+        init_values: what the scale of each branch starts from.
+        relative_positions: whether attention has biases by relative position, as BEiT.
+        absolute_positions: whether position embeddings are added at the start, as DiT.
+        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
+
+    Returns:
+        Tokens, (N, 1 + (image_size / patch_size) ** 2, embed_dim), the class token first.
+    """
+    grid = image_size // patch_size
+    x = layers.Conv2D(embed_dim, patch_size, patch_size, name="patch_embed.proj")(x)
+    x = layers.Reshape((grid * grid, embed_dim), name="patch_embed.tokens")(x)
+    x = ClassToken(name="cls_token")(x)
+    if absolute_positions:
+        x = PositionEmbedding(name="pos_embed")(x)
+    for block, rate in enumerate(rates(drop_path_rate, depth)):
+        bias_grid = grid if relative_positions else 0
+        x = _block(x, num_heads, bias_grid, mlp_ratio, init_values, rate, f"blocks.{block}")
+    return x
+
+
+def _published_names(state: State) -> State:
+    """From the names of Hugging Face's transformers, where q, k and v are apart, to the authors' own."""
+    state = {re.sub(r"^(beit|backbone|encoder)\.(?=[a-z])", "", name): value for name, value in state.items()}
+    queries = [name for name in state if name.endswith(".attention.attention.query.weight")]
+    for name in queries:
+        parts = [state.pop(name.replace("query", part)) for part in ("query", "key", "value")]
+        state[name.replace("query", "qkv")] = np.concatenate(parts)
+    return state
+
+
+WEIGHT_MAP = WeightMap(
+    ignore=(
+        r"head\..*",
+        r"(lm_head|classifier|pooler|layernorm)\..*",
+        r"(fc_norm|norm)\..*",
+        r"mask_token|.*\.mask_token",
+        r".*relative_position_index",
+        r".*\.k_bias",
+    ),
+    prepare=_published_names,
+    rename=(
+        (r"^embeddings\.cls_token$", "cls_token"),
+        (r"^embeddings\.position_embeddings$", "pos_embed"),
+        (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+        (r"^(encoder\.)?layer\.(\d+)\.", r"blocks.\2."),
+        (r"\.attention\.attention\.qkv\.", ".attn.qkv."),
+        (r"\.attention\.attention\.query\.bias$", ".attn.q_bias"),
+        (r"\.attention\.attention\.value\.bias$", ".attn.v_bias"),
+        (r"\.attention\.attention\.relative_position_bias\.", ".attn."),
+        (r"\.attention\.output\.dense\.", ".attn.proj."),
+        (r"\.intermediate\.dense\.", ".mlp.fc1."),
+        (r"\.output\.dense\.", ".mlp.fc2."),
+        (r"\.layernorm_before\.", ".norm1."),
+        (r"\.layernorm_after\.", ".norm2."),
+        (r"\.lambda_(\d)$", r".gamma_\1"),
+        (r"\.gamma_(\d)$", r".gamma_\1.scale"),
+        (r"^(cls_token|pos_embed)$", r"\1.\1"),
+    ),
+    resize=(
+        (r".*relative_position_bias_table", lambda table, shape: resize_bias_table(table, shape[0], CLASS_OFFSETS)),
+        (r"pos_embed.*", lambda tokens, shape: resize_position_embedding(tokens, shape[1])),
+    ),
+)
+
+# Channels, blocks, heads; parameters, GFLOPs, the paper's millions of parameters.
+BEIT = {
+    "base": (768, 12, 12, 0.1, 1, 1, 87.0),
+    "large": (1024, 24, 16, 1e-5, 1, 1, 304.0),
+}
+DIT = {
+    "base": (768, 12, 12, 0.1, 1, 1, 87.0),
+    "large": (1024, 24, 16, 1e-5, 1, 1, 304.0),
+}
+
+
+def _spec(name: str, depth: int, parameters: int, gflops: float, paper_parameters: float, **facts) -> BackboneSpec:
+    return BackboneSpec(
+        name=name,
+        image_size=224,
+        size_multiple=PATCH,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        cam_layer=f"blocks.{depth - 1}",
+        tokens=True,
+        class_tokens=1,
+        cut_points=("cls_token", *(f"blocks.{i}" for i in range(depth))),
+        parameters=parameters,
+        paper_parameters=paper_parameters,
+        gflops=gflops,
+        weight_map=WEIGHT_MAP,
+        **facts,
+    )
+
+
+for _size, (_width, _depth, _heads, _scale, _parameters, _gflops, _paper) in BEIT.items():
+    register(
+        _spec(
+            f"beit_{_size}",
+            _depth,
+            _parameters,
+            _gflops,
+            _paper,
+            family="beit",
+            paper="arXiv:2106.08254",
+            weights={
+                "imagenet": WeightSource(
+                    location=f"timm/beit_{_size}_patch16_224.in22k_ft_in22k_in1k",
+                    filename="model.safetensors",
+                    revision="main",
+                )
+            },
+            note="Without the norm after the pooling.",
+        )
+    )(functools.partial(beit, embed_dim=_width, depth=_depth, num_heads=_heads, init_values=_scale))
+
+for _size, (_width, _depth, _heads, _scale, _parameters, _gflops, _paper) in DIT.items():
+    register(
+        _spec(
+            f"dit_{_size}",
+            _depth,
+            _parameters,
+            _gflops,
+            _paper,
+            family="dit",
+            paper="arXiv:2203.02378",
+            weights={
+                "documents": WeightSource(
+                    location=f"microsoft/dit-{_size}",
+                    filename="pytorch_model.bin",
+                    revision="main",
+                    licence="not stated; the authors' code is MIT",
+                )
+            },
+            note='Trained on 42 million scanned documents, without labels; `weights="documents"`.',
+        )
+    )(
+        functools.partial(
+            beit,
+            embed_dim=_width,
+            depth=_depth,
+            num_heads=_heads,
+            init_values=_scale,
+            relative_positions=False,
+            absolute_positions=True,
+        )
+    )

@@ -1,0 +1,138 @@
+"""ConvNeXtV2: a convolutional network in the shape of a transformer, with global response normalisation.
+
+Woo et al. 2023, "ConvNeXt V2: Co-designing and Scaling ConvNets with Masked Autoencoders", arXiv:2301.00808.
+
+Written here rather than taken from zeromodels, which has it: see `swin_v2` for why. A layer with weights is named after
+its parameters in the published checkpoints (`stages.0.blocks.0.conv_dw`), and a block's last layer after the block.
+"""
+
+import functools
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from age_keras.backbones.registry import BackboneSpec, WeightSource, register
+from age_keras.backbones.stochastic_depth import rates, residual
+from age_keras.backbones.torch_weights import WeightMap
+
+EPSILON = 1e-6  # of every normalisation
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class GlobalResponseNorm(keras.layers.Layer):
+    """Channels of a map (N, H, W, C) compete by their energy over the whole map (algorithm 1 of the paper)."""
+
+    def build(self, input_shape):
+        width = (input_shape[-1],)
+        self.weight = self.add_weight(width, initializer="zeros", name="weight")
+        self.bias = self.add_weight(width, initializer="zeros", name="bias")
+
+    def call(self, x):
+        # In float32: a sum of squares over a map overflows half floats.
+        energy = ops.sqrt(ops.sum(ops.square(ops.cast(x, "float32")), axis=(1, 2), keepdims=True))
+        share = energy / (ops.mean(energy, axis=-1, keepdims=True) + EPSILON)
+        # weight * (x * share) + bias + x, with one multiplication of the whole map.
+        return x * ops.cast(1 + self.weight * share, x.dtype) + ops.cast(self.bias, x.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def _dense(x, units, name, activation=None):
+    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+    return layers.Dense(units, activation, kernel_initializer=initializer, name=name)(x)
+
+
+def _norm(x, name):
+    return layers.LayerNormalization(epsilon=EPSILON, name=name)(x)
+
+
+def _block(x, drop_path, name):
+    shortcut, width = x, x.shape[-1]
+    x = layers.DepthwiseConv2D(7, padding="same", name=f"{name}.conv_dw")(x)
+    x = _dense(_norm(x, f"{name}.norm"), 4 * width, f"{name}.mlp.fc1", "gelu")
+    x = GlobalResponseNorm(name=f"{name}.mlp.grn")(x)
+    return residual(shortcut, _dense(x, width, f"{name}.mlp.fc2"), drop_path, name)
+
+
+def convnext_v2(x, image_size, depths=(3, 3, 9, 3), dims=(96, 192, 384, 768), drop_path_rate=0.0):
+    """The network, up to and without the norm that stands after the published one's pooling.
+
+    Args:
+        x: preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: the side of the image; any from 32.
+        depths, dims: blocks and channels of the stages.
+        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
+
+    Returns:
+        The last map, (N, image_size // 32, image_size // 32, dims[-1]) with four stages.
+    """
+    drop_path = iter(rates(drop_path_rate, sum(depths)))
+    x = layers.Conv2D(dims[0], 4, 4, name="stem.0")(x)
+    x = _norm(x, "stem.1")
+    for stage, (depth, width) in enumerate(zip(depths, dims, strict=True)):
+        if stage:
+            x = _norm(x, f"stages.{stage}.downsample.0")
+            x = layers.Conv2D(width, 2, 2, name=f"stages.{stage}.downsample.1")(x)
+        for block in range(depth):
+            x = _block(x, next(drop_path), f"stages.{stage}.blocks.{block}")
+    return x
+
+
+def _flat(tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """1x1 convolutions as matrices, and (1, 1, 1, C) as vectors: the smaller variants are published so."""
+    return tensor.reshape(shape) if tensor.size == np.prod(shape) else tensor
+
+
+WEIGHT_MAP = WeightMap(
+    ignore=(r"head\..*", r"norm\..*", r"norm_pre\..*"),
+    rename=(  # the authors' own files
+        (r"^downsample_layers\.0\.", "stem."),
+        (r"^downsample_layers\.(\d+)\.", r"stages.\1.downsample."),
+        (r"^stages\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2."),
+        (r"\.dwconv\.", ".conv_dw."),
+        (r"\.pwconv(\d)\.", r".mlp.fc\1."),
+        (r"\.grn\.gamma$", ".mlp.grn.weight"),
+        (r"\.grn\.beta$", ".mlp.grn.bias"),
+    ),
+    resize=((r".*\.mlp\..*", _flat),),
+)
+
+# Depths, channels of the first stage; parameters, GFLOPs, the paper's millions of parameters; pre-training of the
+# published weights and their revision.
+VARIANTS = {
+    "atto": ((2, 2, 6, 2), 40, 1, 1, 3.7, "fcmae_ft_in1k", "main"),
+    "femto": ((2, 2, 6, 2), 48, 1, 1, 5.2, "fcmae_ft_in1k", "main"),
+    "pico": ((2, 2, 6, 2), 64, 1, 1, 9.1, "fcmae_ft_in1k", "main"),
+    "nano": ((2, 2, 8, 2), 80, 1, 1, 15.6, "fcmae_ft_in22k_in1k", "main"),
+    "tiny": ((3, 3, 9, 3), 96, 1, 1, 28.6, "fcmae_ft_in22k_in1k", "main"),
+    "base": ((3, 3, 27, 3), 128, 1, 1, 89.0, "fcmae_ft_in22k_in1k", "main"),
+}
+
+for _size, (_depths, _width, _parameters, _gflops, _paper, _training, _revision) in VARIANTS.items():
+    register(
+        BackboneSpec(
+            name=f"convnextv2_{_size}",
+            family="convnext_v2",
+            image_size=224,
+            cam_layer=f"stages.3.blocks.{_depths[3] - 1}",
+            cut_points=("stem.1", *(f"stages.{i}.blocks.{j}" for i in range(4) for j in range(_depths[i]))),
+            paper="arXiv:2301.00808",
+            parameters=_parameters,
+            paper_parameters=_paper,
+            gflops=_gflops,
+            weights={
+                "imagenet": WeightSource(
+                    location=f"timm/convnextv2_{_size}.{_training}",
+                    filename="model.safetensors",
+                    revision=_revision,
+                    licence="CC-BY-NC-4.0",
+                    commercial=False,
+                )
+            },
+            weight_map=WEIGHT_MAP,
+            note="Without the norm after the pooling.",
+            small=_size in ("atto", "femto"),
+        )
+    )(functools.partial(convnext_v2, depths=_depths, dims=[_width * 2**i for i in range(4)]))

@@ -1,0 +1,285 @@
+"""SwinV2: windows that shift by half, cosine attention, position bias from a small network, norms after the branches.
+
+Liu et al. 2022, "Swin Transformer V2: Scaling Up Capacity and Resolution", arXiv:2111.09883.
+
+Written here rather than taken from zeromodels (Apache-2.0), the one Keras 3 library that has it: that deviates by 1e-2
+where a window does not divide its map, its shifts and eight-axis transposes cannot be exported to LiteRT or ONNX, and
+the package index keeps only its newest releases, so that a pinned version may vanish.
+
+A layer with weights is named after its parameters in the published checkpoints (`layers.1.blocks.0.attn.qkv`), and a
+block's last layer after the block (`layers.1.blocks.0`).
+"""
+
+import math
+import re
+
+import functools
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from age_keras.backbones.registry import BackboneSpec, WeightSource, register
+from age_keras.backbones.stochastic_depth import rates, residual
+from age_keras.backbones.torch_weights import State, WeightMap
+from age_keras.backbones.window_attention import WindowAttention, WindowPartition, WindowReverse
+
+EPSILON = 1e-5  # of every normalisation
+PATCH = 4
+POSITION_UNITS = 512  # of the network that makes the position bias
+MAX_LOGIT_SCALE = math.log(100)
+MASKED = -100.0  # added to the score of two cells that are neighbours only through the shift
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class CyclicShift(keras.layers.Layer):
+    """Moves a map (N, H, W, C) up and left by `shift` cells; what falls off comes in at the other side.
+
+    Args:
+        shift: cells; negative moves down and right.
+    """
+
+    def __init__(self, shift, **kwargs):
+        super().__init__(**kwargs)
+        self.shift = int(shift)
+
+    def call(self, x):
+        # Slices and not a roll, which exporters do not know.
+        s = self.shift
+        x = ops.concatenate([x[:, s:], x[:, :s]], axis=1)
+        return ops.concatenate([x[:, :, s:], x[:, :, :s]], axis=2)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "shift": self.shift}
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class SpaceToDepth(keras.layers.Layer):
+    """Four neighbours' channels side by side, column by column: (N, H, W, C) -> (N, H / 2, W / 2, 4 * C)."""
+
+    def call(self, x):
+        return ops.concatenate([x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        n, height, width, channels = input_shape
+        return (n, height // 2, width // 2, 4 * channels)
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class CosineWindowAttention(WindowAttention):
+    """Scaled cosine attention with a continuous relative position bias (equations 2 to 4 of the paper).
+
+    Input: (N, windows, window_size ** 2, 3 * C). Output: (N, windows, window_size ** 2, C).
+
+    Args:
+        num_heads: C is divided among them.
+        window_size: the side of a window, in cells.
+        map_size: the side of the padded map in cells, a multiple of `window_size`.
+        shift: by how many cells the map was shifted before it was cut. Defaults to 0.
+    """
+
+    def __init__(self, num_heads, window_size, map_size, shift=0, **kwargs):
+        kwargs.pop("interleaved", None)
+        super().__init__(num_heads, **kwargs)
+        if map_size % window_size:
+            raise ValueError(
+                f"map_size must be a multiple of window_size. Received: map_size={map_size}, window_size={window_size}"
+            )
+        self.window_size, self.map_size, self.shift = int(window_size), int(map_size), int(shift)
+
+    def build(self, input_shape):
+        width, heads = input_shape[-1] // 3, self.num_heads
+        small = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.logit_scale = self.add_weight(
+            (heads, 1, 1), initializer=keras.initializers.Constant(math.log(10)), name="logit_scale"
+        )
+        self.q_bias = self.add_weight((width,), initializer="zeros", name="q_bias")
+        self.v_bias = self.add_weight((width,), initializer="zeros", name="v_bias")
+        # Two small Dense layers, (out, in) as published.
+        self.hidden = self.add_weight((POSITION_UNITS, 2), initializer=small, name="cpb_mlp.0.weight")
+        self.hidden_bias = self.add_weight((POSITION_UNITS,), initializer="zeros", name="cpb_mlp.0.bias")
+        self.output_weight = self.add_weight((heads, POSITION_UNITS), initializer=small, name="cpb_mlp.2.weight")
+        self.coordinates, self.offsets = _relative_positions(self.window_size)
+        self.mask = _shift_mask(self.map_size, self.window_size, self.shift) if self.shift else None
+
+    def position_bias(self):
+        dtype = self.compute_dtype
+        coordinates = ops.cast(self.coordinates, dtype)
+        hidden = ops.matmul(coordinates, ops.transpose(ops.cast(self.hidden, dtype)))
+        hidden = ops.relu(hidden + ops.cast(self.hidden_bias, dtype))
+        table = ops.matmul(ops.cast(self.output_weight, dtype), ops.transpose(hidden))
+        return 16 * ops.sigmoid(ops.take(table, self.offsets, axis=1))
+
+    def call(self, qkv):
+        _, windows, tokens, width = qkv.shape
+        heads, size = self.num_heads, width // 3 // self.num_heads
+        qkv = qkv + ops.cast(ops.concatenate([self.q_bias, ops.zeros_like(self.q_bias), self.v_bias]), qkv.dtype)
+        qkv = ops.transpose(ops.reshape(qkv, (-1, tokens, 3 * heads, size)), (0, 2, 1, 3))
+        query, key, value = (qkv[:, i * heads : (i + 1) * heads] for i in range(3))
+        scale = ops.exp(ops.minimum(ops.cast(self.logit_scale, "float32"), MAX_LOGIT_SCALE))
+        query, key = _unit(query, scale), _unit(key)
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        scores = ops.cast(scores, "float32") + ops.cast(self.position_bias(), "float32")
+        if self.mask is not None:
+            scores = ops.reshape(scores, (-1, windows, heads, tokens * tokens))
+            scores = ops.reshape(scores + self.mask, (-1, heads, tokens, tokens))
+        probabilities = ops.cast(ops.softmax(scores), self.compute_dtype)
+        x = ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))
+        return ops.reshape(x, (-1, windows, tokens, width // 3))
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("interleaved")
+        own = {"window_size": self.window_size, "map_size": self.map_size, "shift": self.shift}
+        return {**config, **own}
+
+
+def _unit(x, scale=1.0):
+    """Vectors of length `scale`; the squares are summed in float32, for half floats overflow."""
+    squares = ops.sum(ops.square(ops.cast(x, "float32")), axis=-1, keepdims=True)
+    return x * ops.cast(scale * ops.rsqrt(ops.maximum(squares, 1e-24)), x.dtype)
+
+
+def _relative_positions(window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Log-spaced offsets of two cells, ((2w-1)^2, 2), and which of them each pair of cells has, (w*w, w*w)."""
+    offsets = np.arange(-(window - 1), window, dtype=np.float32) * np.float32(8 / max(window - 1, 1))
+    offsets = np.sign(offsets) * np.log2(np.abs(offsets) + 1) / np.float32(np.log2(8))
+    coordinates = np.stack(np.meshgrid(offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 2)
+    y, x = np.divmod(np.arange(window * window), window)
+    rows, columns = (c[:, None] - c + window - 1 for c in (y, x))
+    return coordinates.astype("float32"), (rows * (2 * window - 1) + columns).astype("int32")
+
+
+def _shift_mask(size: int, window: int, shift: int) -> np.ndarray:
+    """(windows, 1, w*w * w*w): `MASKED` where the shift has put cells of different sides of the map in one window."""
+    band = np.zeros(size, int)
+    band[-window:-shift], band[-shift:] = 1, 2
+    regions = band[:, None] * 3 + band
+    count = size // window
+    regions = regions.reshape(count, window, count, window).swapaxes(1, 2).reshape(count * count, -1)
+    apart = regions[:, :, None] != regions[:, None, :]
+    return np.where(apart, np.float32(MASKED), np.float32(0)).reshape(count * count, 1, -1)
+
+
+def _dense(x, units, name, activation=None, use_bias=True):
+    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+    return layers.Dense(units, activation, use_bias, kernel_initializer=initializer, name=name)(x)
+
+
+def _norm(x, name, gamma="ones"):
+    return layers.LayerNormalization(epsilon=EPSILON, gamma_initializer=gamma, name=name)(x)
+
+
+def _block(x, num_heads, window_size, shift, drop_path, name):
+    shortcut, (_, height, width, channels) = x, x.shape
+    window = min(window_size, height)
+    shift = shift if height > window else 0
+    if shift:
+        x = CyclicShift(shift, name=f"{name}.shift")(x)
+    x = WindowPartition(window, name=f"{name}.windows")(x)
+    x = _dense(x, 3 * channels, f"{name}.attn.qkv", use_bias=False)
+    x = CosineWindowAttention(num_heads, window, height + -height % window, shift, name=f"{name}.attn")(x)
+    x = _dense(x, channels, f"{name}.attn.proj")
+    x = WindowReverse(height, width, name=f"{name}.map")(x)
+    if shift:
+        x = CyclicShift(-shift, name=f"{name}.unshift")(x)
+    # Branches begin as nothing: the norm after each starts with a factor of zero.
+    x = shortcut = residual(shortcut, _norm(x, f"{name}.norm1", "zeros"), drop_path, f"{name}.attn.add")
+    x = _dense(x, 4 * channels, f"{name}.mlp.fc1", "gelu")
+    x = _dense(x, channels, f"{name}.mlp.fc2")
+    return residual(shortcut, _norm(x, f"{name}.norm2", "zeros"), drop_path, name)
+
+
+def _merge_patches(x, name):
+    """Four neighbours become one cell of twice the channels; odd sides are padded with zeros."""
+    _, height, width, channels = x.shape
+    if height % 2 or width % 2:
+        x = layers.ZeroPadding2D(((0, height % 2), (0, width % 2)), name=f"{name}.pad")(x)
+    x = SpaceToDepth(name=f"{name}.merge")(x)
+    x = _dense(x, 2 * channels, f"{name}.reduction", use_bias=False)
+    return _norm(x, f"{name}.norm")
+
+
+def swin_v2(
+    x,
+    image_size,
+    embed_dim=96,
+    depths=(2, 2, 6, 2),
+    num_heads=(3, 6, 12, 24),
+    window_size=8,
+    drop_path_rate=0.0,
+):
+    """The network, with its last norm.
+
+    Args:
+        x: preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: the side of the image, a multiple of 4. Windows that do not tile a map are padded with zeros, and a
+            map smaller than the window is one window.
+        embed_dim: channels of the first stage; each further stage doubles them.
+        depths, num_heads: blocks and attention heads of the stages.
+        window_size: the side of a window, in cells.
+        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
+
+    Returns:
+        The last map, (N, image_size / 32, image_size / 32, 8 * embed_dim) with four stages, rounded up.
+    """
+    drop_path = iter(rates(drop_path_rate, sum(depths)))
+    x = layers.Conv2D(embed_dim, PATCH, PATCH, name="patch_embed.proj")(x)
+    x = _norm(x, "patch_embed.norm")
+    for stage, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
+        if stage:
+            x = _merge_patches(x, f"layers.{stage}.downsample")
+        for block in range(depth):
+            shift = window_size // 2 if block % 2 else 0
+            x = _block(x, heads, window_size, shift, next(drop_path), f"layers.{stage}.blocks.{block}")
+    return _norm(x, "norm")
+
+
+def _timm_names(state: State) -> State:
+    """Microsoft's own files halve the map at the end of a stage, timm's (and ours) at the start of the next."""
+    if "layers.0.downsample.reduction.weight" not in state:
+        return state
+    move = re.compile(r"layers\.(\d+)\.downsample\.")
+    return {move.sub(lambda m: f"layers.{int(m[1]) + 1}.downsample.", name): value for name, value in state.items()}
+
+
+WEIGHT_MAP = WeightMap(
+    ignore=(r"head\..*", r".*\.relative_position_index", r".*\.relative_coords_table", r".*\.attn_mask", r".*\.k_bias"),
+    prepare=_timm_names,
+)
+
+# Depths, channels of the first stage, heads of the first stage; parameters, GFLOPs, the paper's millions of parameters;
+# revision of the published weights.
+VARIANTS = {
+    "tiny": ((2, 2, 6, 2), 96, 3, 1, 1, 28.3, "650d02aabf05e8adbd060a739ab39e39f53da639"),
+    "small": ((2, 2, 18, 2), 96, 3, 1, 1, 49.7, "main"),
+    "base": ((2, 2, 18, 2), 128, 4, 1, 1, 87.9, "main"),
+}
+
+for _size, (_depths, _width, _heads, _parameters, _gflops, _paper, _revision) in VARIANTS.items():
+    register(
+        BackboneSpec(
+            name=f"swinv2_{_size}",
+            family="swin_v2",
+            image_size=256,
+            size_multiple=PATCH,
+            cam_layer="norm",
+            cut_points=(*(f"layers.{i}.blocks.{j}" for i in range(4) for j in range(_depths[i])), "norm"),
+            paper="arXiv:2111.09883",
+            parameters=_parameters,
+            paper_parameters=_paper,
+            gflops=_gflops,
+            weights={
+                "imagenet": WeightSource(
+                    location=f"timm/swinv2_{_size}_window8_256.ms_in1k",
+                    filename="model.safetensors",
+                    revision=_revision,
+                    licence="MIT",
+                )
+            },
+            weight_map=WEIGHT_MAP,
+        )
+    )(functools.partial(swin_v2, embed_dim=_width, depths=_depths, num_heads=[_heads * 2**i for i in range(4)]))
