@@ -1,9 +1,13 @@
 """Judge predictions: metrics, constants, intervals, age bands, checks, and a verdict in one sentence."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
+
+# The matrices are small: threads would cost more time than they save.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import tyro
 
