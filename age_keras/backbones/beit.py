@@ -8,9 +8,8 @@ published one. A layer with weights is named after its parameters in the publish
 and a block's last layer after the block (`blocks.0`).
 """
 
-import re
-
 import functools
+import re
 
 import keras
 import numpy as np
@@ -46,7 +45,7 @@ class ClassToken(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("age_keras")
-class PositionEmbedding(keras.layers.Layer):
+class TokenPositionEmbedding(keras.layers.Layer):
     """Adds a learned vector to each token of (N, T, C)."""
 
     def build(self, input_shape):
@@ -169,7 +168,7 @@ def beit(
     x = layers.Reshape((grid * grid, embed_dim), name="patch_embed.tokens")(x)
     x = ClassToken(name="cls_token")(x)
     if absolute_positions:
-        x = PositionEmbedding(name="pos_embed")(x)
+        x = TokenPositionEmbedding(name="pos_embed")(x)
     for block, rate in enumerate(rates(drop_path_rate, depth)):
         bias_grid = grid if relative_positions else 0
         x = _block(x, num_heads, bias_grid, mlp_ratio, init_values, rate, f"blocks.{block}")

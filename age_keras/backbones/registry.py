@@ -38,6 +38,10 @@ NOT_FAMILIES = {
     "interpolation",
     "stochastic_depth",
     "complexity",
+    "convert",
+    "listing",
+    "window_attention",
+    "layer_scale",
 }
 
 

@@ -10,10 +10,9 @@ A layer with weights is named after its parameters in the published checkpoints 
 block's last layer after the block (`layers.1.blocks.0`).
 """
 
+import functools
 import math
 import re
-
-import functools
 
 import keras
 import numpy as np

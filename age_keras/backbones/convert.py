@@ -1,0 +1,52 @@
+"""From a checkpoint to a saved feature extractor."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+
+from age_keras.backbones.registry import Preprocessing, build_backbone, get_spec
+from age_keras.backbones.weights import licence_notice, load_file
+from age_keras.errors import InputError
+
+
+def convert(
+    name: str,
+    checkpoint: Path,
+    out: Path,
+    image_size: int | None = None,
+    preprocessing: Preprocessing = "native",
+) -> keras.Model:
+    """Builds a backbone, loads a file into it and saves it.
+
+    Args:
+        name: a registered name.
+        checkpoint: a published PyTorch checkpoint or a Keras file.
+        out: the `.keras` file to write.
+        image_size: the side of the input in pixels. Defaults to the published one.
+        preprocessing: see `build_backbone`.
+
+    Returns:
+        The model that was saved.
+
+    Raises:
+        InputError: a wrong name, size or suffix, or a checkpoint that does not fit.
+    """
+    spec = get_spec(name)
+    if out.suffix != ".keras":
+        raise InputError(f"{out} must end in .keras.")
+    if not checkpoint.is_file():
+        raise InputError(f"There is no checkpoint {checkpoint}.")
+    for source in spec.weights.values():
+        if notice := licence_notice(spec, source):
+            print(notice, file=sys.stderr)
+    model = build_backbone(name, image_size, preprocessing=preprocessing)
+    load_file(model, spec, checkpoint)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.") as folder:
+        whole = Path(folder) / out.name
+        model.save(whole)
+        os.replace(whole, out)
+    return model

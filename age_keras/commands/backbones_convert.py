@@ -1,0 +1,32 @@
+"""A published checkpoint, or Keras weights, as a Keras feature extractor: one .keras file."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+def main(
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")],
+    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT.keras")],
+    image_size: int | None = None,
+    preprocessing: Literal["native", "none"] = "native",
+) -> None:
+    """Writes a model from images (N, S, S, 3) to the last feature map (N, h, w, C) or the last tokens (N, T, C).
+
+    Load it with `keras.saving.load_model(OUT)` after `import age_keras.backbones`.
+
+    Args:
+        name: a name that `age-keras backbones list` shows.
+        checkpoint: a .safetensors, .pth, .pt, .bin or .npz file with the published names; or a Keras file. No code in
+            it is run.
+        out: the file to write, ending in .keras.
+        image_size: the side of the input in pixels. Defaults to the published one; tables of positions are
+            interpolated.
+        preprocessing: `native` takes pixels 0-255, `none` what the first convolution expects.
+    """
+    from age_keras.backbones.convert import convert
+
+    model = convert(name, checkpoint, out, image_size, preprocessing)
+    print(f"{out}: {model.name}, {model.count_params():,} parameters, {model.input_shape} -> {model.output_shape}")
