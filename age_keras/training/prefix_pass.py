@@ -1,0 +1,94 @@
+"""Patches through a frozen prefix, in large batches."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from age_keras.data.pipeline import batches
+from age_keras.training.prefix import Split
+
+BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class PrefixPass:
+    """Computes boundary tensors of patches and of their augmented copies.
+
+    Attributes:
+        split: with a prefix.
+        patches: uint8 (P, H, W, C).
+        keys: uint64 (P,), the patches' lasting identities, which choose the augmented copies.
+        policy: augments; None for none.
+        seed: of the copies.
+        batch: patches a step. Defaults to 32.
+    """
+
+    split: Split
+    patches: np.ndarray
+    keys: np.ndarray
+    policy: keras.layers.Layer | None = None
+    seed: int = 0
+    batch: int = BATCH
+
+    @functools.cached_property
+    def facts(self) -> dict:
+        """All that decides the features, but the patches themselves and the view."""
+        policy = None if self.policy is None else self.policy.get_config()
+        return {
+            "model": self.split.model.name,
+            "prefix": self.split.fingerprint(),
+            "boundary": [[list(tensor.shape), tensor.dtype] for tensor in self.split.boundary],
+            "patch": [list(self.patches.shape[1:]), str(self.patches.dtype)],
+            "policy": {k: v for k, v in (policy or {}).items() if k not in ("name", "trainable")} or None,
+            "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+        }
+
+    def compute(self, rows: np.ndarray, view: int | None) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Yields (places in `rows`, boundary tensors of these patches) batch by batch.
+
+        Args:
+            rows: int64 (n,).
+            view: number of the augmented copy, or None for the patches as they are.
+        """
+        if not len(rows):
+            return
+        # An epoch of the plain pipeline without a limit on views is numbered as the view that it draws.
+        order = {"policy": None} if view is None else {"policy": self.policy, "first_epoch": view}
+        dataset = batches(
+            self.patches,
+            np.zeros(len(self.patches), np.float32),
+            self.keys,
+            batch_size=min(self.batch, len(rows)),
+            shuffle=False,
+            seed=self.seed,
+            epochs=1 if view is None else view + 1,
+            indices=rows,
+            **order,
+        )
+        run = self._function
+        first = 0
+        for pixels, _ in dataset:
+            n = len(pixels)
+            if n < self.batch:  # A batch of another size would be traced again.
+                pixels = tf.concat([pixels, tf.repeat(pixels[-1:], self.batch - n, axis=0)], axis=0)
+            yield np.arange(first, first + n), [tensor.numpy()[:n] for tensor in run(pixels)]
+            first += n
+
+    @functools.cached_property
+    def _function(self) -> Callable:
+        signature = [tf.TensorSpec((self.batch, *self.patches.shape[1:]), self.patches.dtype)]
+        return tf.function(self.split.prefix, input_signature=signature, autograph=False)
+
+
+def patch_identities(patches: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """What a patch is, by its key and every one of its pixels: uint64 (P,)."""
+    out = np.empty(len(patches), np.uint64)
+    for i, (patch, key) in enumerate(zip(patches, np.asarray(keys).astype(np.uint64), strict=True)):
+        digest = hashlib.blake2b(np.ascontiguousarray(patch).data, digest_size=8, key=key.tobytes())
+        out[i] = int.from_bytes(digest.digest(), "little")
+    return out
