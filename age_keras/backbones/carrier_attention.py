@@ -40,7 +40,7 @@ class _PositionNetwork:
 
 
 @keras.saving.register_keras_serializable("age_keras")
-class PositionEmbedding(_PositionNetwork, keras.layers.Layer):
+class CellPositionEmbedding(_PositionNetwork, keras.layers.Layer):
     """Adds to every token a learned function of its place in its window.
 
     Input and output: (N, windows, side ** 2, C).

@@ -7,7 +7,7 @@ Hatamizadeh et al. 2023, arXiv:2306.06189, section 3.2. In a level with carrier 
 import keras
 from keras import layers
 
-from age_keras.backbones.carrier_attention import CarrierAttention, PositionEmbedding
+from age_keras.backbones.carrier_attention import CarrierAttention, CellPositionEmbedding
 from age_keras.backbones.layer_scale import LayerScale
 from age_keras.backbones.stochastic_depth import residual
 from age_keras.backbones.window_attention import WindowPartition, WindowReverse
@@ -41,7 +41,7 @@ def _transformer(x, drop_path, block, name, prefix="", gammas=(3, 4), *, num_hea
 
 def _window_block(x, drop_path, name, **numbers):
     """Attention within each window."""
-    x = PositionEmbedding(name=f"{name}.pos_embed")(x)
+    x = CellPositionEmbedding(name=f"{name}.pos_embed")(x)
     return _transformer(x, drop_path, name, name, **numbers)
 
 
@@ -51,10 +51,10 @@ def _hierarchical_block(x, windows, carrier_size, drop_path, name, **numbers):
     # Cropping2D sees (windows, tokens) as rows and columns: the first tokens of each row are the carriers.
     carriers = layers.Cropping2D(((0, 0), (0, x.shape[2] - count)), name=f"{name}.carriers")(x)
     x = layers.Cropping2D(((0, 0), (count, 0)), name=f"{name}.cells")(x)
-    x = PositionEmbedding(name=f"{name}.pos_embed")(x)
+    x = CellPositionEmbedding(name=f"{name}.pos_embed")(x)
     carriers = WindowReverse(side, side, name=f"{name}.hat_map")(carriers)
     carriers = layers.Reshape((1, side * side, width), name=f"{name}.hat_tokens")(carriers)
-    carriers = PositionEmbedding(name=f"{name}.hat_pos_embed")(carriers)
+    carriers = CellPositionEmbedding(name=f"{name}.hat_pos_embed")(carriers)
     carriers = _transformer(carriers, drop_path, name, f"{name}.hat_mlp.add", "hat_", (1, 2), **numbers)
     carriers = layers.Reshape((side, side, width), name=f"{name}.hat_grid")(carriers)
     carriers = WindowPartition(carrier_size, name=f"{name}.hat_windows")(carriers)
