@@ -151,13 +151,19 @@ class Policy(keras.layers.Layer):
                 pixels = geometry.warp(pixels, paper[i], matrices[i], None if meshes is None else meshes[i])
             if thickness[i]:
                 pixels = ink.thicken(pixels, thickness[i])
-            if ranges.contrast or ranges.brightness:
+            changes = {}
+            if ranges.contrast:
                 pivot = float(paper[i].mean()) if ranges.contrast_pivot == "paper" else ink.mean_level(pixels)
-                pixels = ink.tone(pixels, max(0.0, 1 + draw["contrast"][i]), pivot, 255 * draw["brightness"][i])
+                changes |= {"contrast": max(0.0, 1 + draw["contrast"][i]), "pivot": pivot}
+            if ranges.brightness:
+                changes |= {"brightness": 255 * draw["brightness"][i]}
             if ranges.texture:
-                pixels = ink.add_texture(pixels, 255 * grain[i], places[i, 1:])
+                texture = ink.paper_texture(pixels.shape, places[i, 1:])
+                pixels, changes = ink.tone(pixels, **changes, noise=texture, deviation=255 * grain[i]), {}
             if ranges.noise:
-                pixels = ink.add_noise(pixels, 255 * ranges.noise, places[i, 0])
+                changes |= {"noise": ink.white_noise(pixels.shape, places[i, 0]), "deviation": 255 * ranges.noise}
+            if changes:
+                pixels = ink.tone(pixels, **changes)
             if erased[i]:
                 pixels = np.array(pixels)
                 ink.erase(pixels, paper[i], boxes[i])

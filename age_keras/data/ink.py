@@ -4,6 +4,7 @@ Each function takes one uint8 patch, (H, W) or (H, W, 3), and returns a new one 
 """
 
 import functools
+import math
 
 import cv2
 import numpy as np
@@ -26,10 +27,27 @@ def thicken(pixels: np.ndarray, amount: float) -> np.ndarray:
     return cv2.addWeighted(pixels, 1 - abs(amount), grown, abs(amount), 0)
 
 
-def tone(pixels: np.ndarray, contrast: float, pivot: float, brightness: float) -> np.ndarray:
-    """Multiplies the distance of every pixel from `pivot` by `contrast`, and adds `brightness` (grey levels)."""
-    levels = (np.arange(256) - pivot) * contrast + pivot + brightness
-    return cv2.LUT(pixels, np.rint(levels).clip(0, 255).astype(np.uint8))
+def tone(
+    pixels: np.ndarray,
+    contrast: float = 1.0,
+    pivot: float = 0.0,
+    brightness: float = 0.0,
+    noise: np.ndarray | None = None,
+    deviation: float = 0.0,
+) -> np.ndarray:
+    """Changes contrast and brightness and adds noise, in one pass with one rounding.
+
+    Args:
+        pixels: the patch.
+        contrast: what the distance of every pixel from `pivot` is multiplied by. Defaults to 1.
+        pivot: the grey level that contrast leaves as it is. Defaults to 0.
+        brightness: grey levels to add. Defaults to 0.
+        noise: from `white_noise` or `paper_texture`. Defaults to None.
+        deviation: standard deviation of the noise, in grey levels. Defaults to 0.
+    """
+    gain = deviation / _STEPS
+    offset = pivot * (1 - contrast) + brightness - 128 * gain
+    return cv2.addWeighted(pixels, contrast, pixels if noise is None else noise, gain, offset)
 
 
 def mean_level(pixels: np.ndarray) -> float:
@@ -37,37 +55,38 @@ def mean_level(pixels: np.ndarray) -> float:
     return float(np.mean(cv2.mean(pixels)[: pixels.shape[2] if pixels.ndim == 3 else 1]))
 
 
-def add_noise(pixels: np.ndarray, deviation: float, place: float) -> np.ndarray:
-    """Adds white Gaussian noise, independent between pixels and channels.
+def white_noise(shape: tuple[int, ...], place: float) -> np.ndarray:
+    """White Gaussian noise, independent between pixels and channels, for `tone`.
 
     Args:
-        pixels: the patch.
-        deviation: the standard deviation, in grey levels.
-        place: in [0, 1), where in the fixed bank of noise this patch's noise begins.
+        shape: of the patch.
+        place: in [0, 1), where in a fixed bank of noise this patch's noise begins.
+
+    Returns:
+        uint8 of the given shape: noise of unit deviation, coded.
     """
-    bank = _white_noise(_bank_side(max(pixels.shape)), deviation)
-    start = int(place * (bank.size - pixels.size + 1))
-    return cv2.add(pixels, bank[start : start + pixels.size].reshape(pixels.shape), dtype=cv2.CV_8U)
+    bank, size = _white_bank(_bank_side(max(shape))), math.prod(shape)
+    start = int(place * (bank.size - size + 1))
+    return bank[start : start + size].reshape(shape)
 
 
-def add_texture(pixels: np.ndarray, deviation: float, places: np.ndarray) -> np.ndarray:
-    """Adds the texture of paper: grain, and unevenness about as large as a letter and as a word.
+def paper_texture(shape: tuple[int, ...], places: np.ndarray) -> np.ndarray:
+    """The texture of paper: grain, and unevenness about as large as a letter and as a word, for `tone`.
 
     Args:
-        pixels: the patch.
-        deviation: the standard deviation, in grey levels.
-        places: (3,) in [0, 1): the row and the column of the fixed texture where this patch's begins, and its flip.
+        shape: of the patch.
+        places: (3,) in [0, 1): the row and the column of a fixed texture where this patch's begins, and its flip.
+
+    Returns:
+        uint8 of the given shape: noise of unit deviation, coded.
     """
-    height, width = pixels.shape[:2]
+    height, width = shape[:2]
     bank = _paper_bank(_bank_side(max(height, width)))
-    top, left = (int(place * (len(bank) - side + 1)) for place, side in zip(places, (height, width), strict=False))
+    top, left = int(places[0] * (len(bank) - height + 1)), int(places[1] * (len(bank) - width + 1))
     texture = bank[top : top + height, left : left + width]
     flip = int(places[2] * 4)
     texture = cv2.flip(texture, flip - 2) if flip else texture
-    if pixels.ndim == 3:
-        texture = cv2.merge([texture] * pixels.shape[2])
-    # One table look-up and one saturating addition.
-    return cv2.add(pixels, _scaled(texture, deviation), dtype=cv2.CV_8U)
+    return cv2.merge([texture] * shape[2]) if len(shape) == 3 else texture
 
 
 def erase(pixels: np.ndarray, paper: np.ndarray, box: np.ndarray) -> None:
@@ -84,22 +103,15 @@ def erase(pixels: np.ndarray, paper: np.ndarray, box: np.ndarray) -> None:
     pixels[low[0] : high[0], low[1] : high[1]] = paper if pixels.ndim == 3 else paper[0]
 
 
-def _scaled(codes: np.ndarray, deviation: float) -> np.ndarray:
-    """Codes of noise of unit deviation (uint8) as grey levels (int8) of the given deviation."""
-    levels = (np.arange(256) - 128) * (deviation / _STEPS)
-    return cv2.LUT(codes, np.rint(levels).clip(-128, 127).astype(np.int8))
-
-
 def _bank_side(side: int) -> int:
     return max(1024, 1 << (2 * side - 1).bit_length())
 
 
-@functools.lru_cache(maxsize=4)
-def _white_noise(side: int, deviation: float) -> np.ndarray:
+@functools.lru_cache(maxsize=2)
+def _white_bank(side: int) -> np.ndarray:
     generator = np.random.Generator(np.random.PCG64(_BANK_SEED))
     # Larger than a square, so that the noise of a patch of three channels still has many places to begin.
-    noise = generator.standard_normal((4 * side, side), dtype=np.float32)
-    return _scaled(_codes(noise), deviation).reshape(-1)
+    return _codes(generator.standard_normal((4 * side, side), dtype=np.float32)).reshape(-1)
 
 
 @functools.lru_cache(maxsize=2)

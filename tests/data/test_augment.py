@@ -216,12 +216,20 @@ class TestInk:
 
     def test_noise_has_its_deviation(self):
         grey = np.full((200, 200), 128, np.uint8)
-        assert np.isclose(ink.add_noise(grey, 12.75, 0.3).std(), 12.75, rtol=0.05)
-        assert np.isclose(ink.add_texture(grey, 10.0, np.array([0.2, 0.5, 0.9])).std(), 10, rtol=0.35)
+        assert np.isclose(
+            ink.tone(grey, noise=ink.white_noise(grey.shape, 0.3), deviation=12.75).std(), 12.75, rtol=0.05
+        )
+        texture = ink.paper_texture(grey.shape, np.array([0.2, 0.5, 0.9]))
+        assert np.isclose(ink.tone(grey, noise=texture, deviation=10.0).std(), 10, rtol=0.35)
 
     def test_noise_of_channels_is_independent(self):
-        noise = ink.add_noise(np.full((200, 200, 3), 128, np.uint8), 20.0, 0.0)
+        noise = ink.white_noise((200, 200, 3), 0.0).astype(float)
         assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.02
+
+    def test_contrast_and_brightness(self):
+        grey = np.array([[0, 100, 200, 255]], np.uint8)
+        assert ink.tone(grey, contrast=1.5, pivot=200).tolist() == [[0, 50, 200, 255]]
+        assert ink.tone(grey, brightness=-20.0).tolist() == [[0, 80, 180, 235]]
 
 
 class TestKeys:
