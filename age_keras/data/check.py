@@ -90,7 +90,9 @@ def _ages(pages: Gathered) -> Iterable[Problem]:
     )
     yield _pages(pages, "age_outside", ((age < 0) | (age > 120)).to_numpy(), "has|have an age outside 0–120", text)
     known = pages.table[age.notna() & (pages.table["Writer"] != "")]
-    several = {writer: sorted(ages.unique()) for writer, ages in known.groupby("Writer")["Age"] if ages.nunique() > 1}
+    distinct = known[["Writer", "Age"]].drop_duplicates()
+    distinct = distinct[distinct["Writer"].duplicated(keep=False)]
+    several = {writer: sorted(ages) for writer, ages in distinct.groupby("Writer")["Age"]}
     examples = tuple(f"{writer} ({', '.join(f'{age:g}' for age in ages)})" for writer, ages in several.items())
     message = _say(len(several), "writer", "has|have two ages or more (right only if they wrote years apart)")
     yield Problem("writer_two_ages", WARNING, len(several), message, examples)
@@ -120,12 +122,13 @@ def _splits(pages: Gathered) -> Iterable[Problem]:
     split, shown = pages.table["Split"], pages.split_text.replace("", "none")
     yield _pages(pages, "split_unknown", (split == "").to_numpy(), "is|are in no split (train, val, test)", shown)
     examples, reasons = [], {}
-    for writer, theirs in pages.table[(split != "") & (pages.table["Writer"] != "")].groupby("Writer")["Split"]:
+    known = pages.table.loc[(split != "") & (pages.table["Writer"] != ""), ["Writer", "Split"]]
+    moved = known.drop_duplicates().loc[lambda pairs: pairs["Writer"].duplicated(keep=False), "Writer"]
+    for writer, theirs in known[known["Writer"].isin(moved)].groupby("Writer")["Split"]:
         counts = theirs.value_counts()
-        if len(counts) > 1:
-            home = max(("train", "val", "test"), key=lambda name: counts.get(name, 0))
-            examples.append(f"{writer} ({', '.join(name for name in ('train', 'val', 'test') if name in counts)})")
-            reasons |= {int(row): f"its writer {writer} is in {home} too" for row in theirs.index[theirs != home]}
+        home = max(("train", "val", "test"), key=lambda name, counts=counts: counts.get(name, 0))
+        examples.append(f"{writer} ({', '.join(name for name in ('train', 'val', 'test') if name in counts)})")
+        reasons |= {int(row): f"its writer {writer} is in {home} too" for row in theirs.index[theirs != home]}
     message = _say(len(examples), "writer", "is|are in two splits or more, so that the test is not on unseen writers")
     yield Problem("writer_two_splits", ERROR, len(examples), message, tuple(examples), reasons)
 

@@ -24,7 +24,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-_HHD_NAME = re.compile(r"w(\d+)_([FM])_([1-4])_form", re.IGNORECASE)
+_HHD_NAME = re.compile(r"w(\d+)_(F|M|NA)_([1-4])_", re.IGNORECASE)  # writer, sex, age group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _complete(root: Path, labels: Path | None, table: pd.DataFrame) -> Gathered:
         if name in table:
             out[name] = table[name]
         elif hhd:
-            out[name] = [match[group].upper() for match in names]
+            out[name] = [match[group].upper().replace("NA", "") for match in names]
     for name in ("AgeGroup", "Fold"):
         if name == "Fold" and name in table:
             out[name] = table[name]

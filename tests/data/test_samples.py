@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from age_keras.data.gather import gather
 from age_keras.data.samples import ColumnNames, Samples, read_samples, samples_of
 from age_keras.errors import InputError
 
@@ -111,19 +112,19 @@ HHD = [("w11_F_2_form1.tif", "TRAIN", 20), ("w11_F_2_form2.tif", "Train", 20), (
 @pytest.mark.parametrize("top", ["", "AgeAnnotations_and_Split"])
 def test_hhd_as_unpacked(tmp_path, top):
     root = tmp_path / top
-    for seed, (name, split, _) in enumerate([*HHD, ("w8_F_1_form1.tif", "test", 9)]):
+    for seed, (name, split, _) in enumerate([*HHD, ("w8_NA_1_form1.tif", "test", 9)]):
         page(root / split.lower() / name, seed)
         (root / split.lower() / "desktop.ini").write_text("x")
     rows = "".join(f"{name},{name.split('_')[2]},{split},{age}\n" for name, split, age in HHD)
-    label(root, "File,AgeGroup,Set,Age\n" + rows + "w8_F_1_form1.tif,1,test,9\n", "AgeAnnotations_and_Split.csv")
+    label(root, "File,AgeGroup,Set,Age\n" + rows + "w8_NA_1_form1.tif,1,test,9\n", "AgeAnnotations_and_Split.csv")
     (root / "desktop.ini").write_text("x")
     (tmp_path / "desktop.ini").write_text("x")
     samples = read_samples(tmp_path)
     assert samples.root == root
-    assert list(samples.table["ImageID"])[::3] == ["train/w11_F_2_form1.tif", "test/w8_F_1_form1.tif"]
+    assert list(samples.table["ImageID"])[::3] == ["train/w11_F_2_form1.tif", "test/w8_NA_1_form1.tif"]
     assert list(samples.table["Writer"]) == ["11", "11", "7", "8"]
     assert list(samples.table["Split"]) == ["train", "train", "val", "test"]
-    assert list(samples.table["Sex"]) == ["F", "F", "M", "F"]
+    assert list(samples.table["Sex"]) == ["F", "F", "M", ""]
     assert list(samples.table["AgeGroup"]) == [2, 2, 4, 1]
     assert samples.warnings == ()
 
@@ -331,3 +332,11 @@ def test_no_tensorflow_on_this_side():
 def test_samples_can_be_made_by_hand(folder):
     table = pd.DataFrame({"ImageID": ["pages/p0.png"], "Age": [3.0], "Writer": ["a"]})
     assert Samples(folder, table).paths == [folder / "pages" / "p0.png"]
+
+
+def test_every_hhd_name_gives_its_writer(shared_data, tmp_path):
+    labels = pd.read_csv(shared_data / "hhd" / "labels.csv")
+    labels[["File", "AgeGroup", "Set", "Age"]].to_csv(tmp_path / "labels.csv", index=False)
+    table = gather(tmp_path).table
+    assert list(table["Writer"]) == list(labels["WriterNumber"].astype(str))
+    assert table["Sex"].value_counts()[""] == 6  # NA in the name
