@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from age_keras.data.characters import Characters
+from age_keras.data.decode import IMAGES, decode_page
 from age_keras.errors import InputError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 
 _HOW = "It wants a folder per class with its images: <folder>/<class>/<image>.png (or train/ and test/ above these)."
 
@@ -28,18 +27,7 @@ def read_character(path: str | Path, image_size: int = 28, centre: bool = True) 
     Returns:
         `uint8 (image_size, image_size)`.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            if "A" in picture.getbands() or "transparency" in picture.info:
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            grey = np.asarray(picture.convert("L"))
-    except FileNotFoundError as error:
-        raise InputError(f"there is no picture {path}.") from error
-    except (OSError, UnidentifiedImageError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a picture: {error}") from error
+    grey = np.asarray(decode_page(path, channels=1))
     return prepare_character(grey, image_size, centre)
 
 
@@ -63,7 +51,7 @@ def prepare_character(grey: np.ndarray, image_size: int = 28, centre: bool = Tru
             return out
         grey = grey[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         side = round(image_size * 20 / 28)
-        grey = cv2.normalize(grey, None, 0, 255, cv2.NORM_MINMAX)
+        grey = (grey * (255 / grey.max())).astype(np.uint8)
     height, width = grey.shape
     scale = side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -119,7 +107,7 @@ def load_folder(path: str | Path | None, image_size: int = 28, centre: bool = Fa
     files, names, split = [], [], []
     for part in parts:
         for folder in sorted(p for p in (path / part).iterdir() if p.is_dir() and not p.name.startswith(".")):
-            found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+            found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGES and f.is_file())
             files += found
             names += [folder.name] * len(found)
             split += [part or "train"] * len(found)

@@ -13,6 +13,9 @@ from age_keras.data.character_images import characters_from_files
 from age_keras.data.characters import Characters
 from age_keras.errors import InputError
 
+# Words: name, result, grey, x, y, w, h, tag, text; lines: name, result, grey, components, x, y, w, h, text.
+TEXT = 8
+
 _HOW = (
     "IAM is at https://fki.tic.heia-fr.ch/databases/iam-handwriting-database (free for research, after "
     "registration): unpack ascii.tgz and words.tgz (or lines.tgz) into the folder as `ascii/` and `words/`."
@@ -46,24 +49,23 @@ def read_iam(folder: str | Path, level: Literal["words", "lines"] = "words", *, 
     forms = _find(folder, "forms.txt")
     writers = dict(line.split(" ")[:2] for line in _lines(forms)) if forms else {}
     rows = []
-    boxed = 4 if level == "words" else 5  # Lines give their number of components before the box.
     for line in _lines(table):
         fields = line.split(" ")
-        name, text_at = fields[0], boxed + (5 if level == "words" else 3)
+        name = fields[0]
         parts = name.split("-")
-        if len(fields) <= text_at or len(parts) < 3 or fields[1] not in ("ok", "er", "err"):
+        if len(fields) <= TEXT or len(parts) < 3 or fields[1] not in ("ok", "er", "err"):
             raise InputError(f"{table}: this row is not one of IAM's {level}: {line[:80]!r}.")
         if only_ok and fields[1] != "ok":
             continue
         form = "-".join(parts[:2])
-        text = " ".join(fields[text_at:])
+        text = " ".join(fields[TEXT:])
         rows.append(
             {
                 "path": folder / level / parts[0] / form / f"{name}.png",
                 "name": name,
                 "form": form,
                 "text": text if level == "words" else text.replace("|", " "),
-                "tag": fields[text_at - 1] if level == "words" else "",
+                "tag": fields[TEXT - 1] if level == "words" else "",
                 "grey": int(fields[2]),
                 "writer": writers.get(form, form),
             }

@@ -1,0 +1,47 @@
+"""Read pictures of single digits or letters, and say how sure it is."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from age_keras.errors import InputError
+
+
+def main(
+    model: tyro.conf.Positional[Path],
+    images: tyro.conf.Positional[tuple[Path, ...]],
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> int:
+    """Prints one line an image: the digit, its probability, the set that holds the truth, "unsure" where it should.
+
+    Args:
+        model: a .keras file from the checkpoints folder of an experiment of digits.
+        images: pictures of one character each, any size, dark on light or light on dark.
+        as_json: print JSON instead.
+
+    Returns:
+        0, or 2 where an image could not be read.
+    """
+    if not images:
+        raise InputError("no image was given: name pictures of one digit each.")
+    if not model.is_file():
+        raise InputError(f"there is no model {model}: give a run's checkpoints/*.keras.")
+    from age_keras.deploy.recogniser import Recogniser
+
+    readings = Recogniser(model).read(images)
+    if as_json:
+        print(json.dumps({"model": str(model), "images": [dataclasses.asdict(r) for r in readings]}, indent=2))
+    else:
+        for reading in readings:
+            print(_line(reading))
+    return 2 if any(r.error for r in readings) else 0
+
+
+def _line(reading) -> str:
+    if reading.error:
+        return f"{reading.image}: error: {reading.error}"
+    sure = "unsure, perhaps " if reading.unsure else ""
+    return f"{reading.image}: {sure}{reading.digit} ({100 * reading.probability:.1f} %), one of {' '.join(reading.set)}"

@@ -1,0 +1,134 @@
+"""Where a recogniser looked: attention over the image, Grad-CAM, and Shapley values of the image's tiles."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def attention_map(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """The weights of the attention, laid over the image.
+
+    A step of the sequence is one column (or row) of the features; its weight, the mean over the heads, is spread over
+    the pixels that the step stands for.
+
+    Args:
+        model: from `build_recogniser`, with attention.
+        images: `uint8 (N, S, S)`.
+
+    Returns:
+        float32 `(N, S, S)`, each summing to 1.
+
+    Raises:
+        ValueError: the model has no attention.
+    """
+    if "attention" not in {layer.name for layer in model.layers}:
+        raise ValueError(f"the model has no layer 'attention'. Received: model={model.name}")
+    layer = model.get_layer("attention")
+    node = layer._inbound_nodes[0]
+    query, states = node.input_tensors
+    inputs = keras.Model(model.input, [query, states])
+    query_values, state_values = inputs(_batch(images), training=False)
+    _, weights = layer(query_values, state_values, return_weights=True)
+    weights = tf.reduce_mean(weights[:, :, 0, :], axis=1)  # (N, steps)
+    side = images.shape[1]
+    columns = "columns" in {other.name for other in model.layers}
+    lines = tf.image.resize(weights[:, None, :, None], (1, side))[:, 0, :, 0].numpy()
+    spread = np.repeat(lines[:, None, :], side, axis=1) if columns else np.repeat(lines[:, :, None], side, axis=2)
+    return (spread / spread.sum(axis=(1, 2), keepdims=True)).astype(np.float32)
+
+
+def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
+    """Grad-CAM of the last convolutional features (Selvaraju et al. 2017, equations 1 and 2).
+
+    Args:
+        model: from `build_recogniser`.
+        images: `uint8 (N, S, S)`.
+        classes: `(N,)`, the class explained. Defaults to the most probable.
+
+    Returns:
+        float32 `(N, S, S)` in [0, 1]: what speaks for the class.
+    """
+    features, logits = model.get_layer("features").output, model.get_layer("logits").output
+    split = keras.Model(model.input, [features, logits])
+    with tf.GradientTape() as tape:
+        maps, scores = split(_batch(images), training=False)
+        chosen = tf.argmax(scores, axis=1) if classes is None else tf.constant(classes, tf.int64)
+        score = tf.reduce_sum(tf.gather(scores, chosen, axis=1, batch_dims=1))
+    weights = tf.reduce_mean(tape.gradient(score, maps), axis=(1, 2), keepdims=True)
+    cam = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
+    side = images.shape[1]
+    cam = tf.image.resize(cam, (side, side), method="bicubic")[..., 0].numpy().clip(0)
+    return (cam / np.maximum(cam.max(axis=(1, 2), keepdims=True), 1e-9)).astype(np.float32)
+
+
+def shapley_tiles(
+    model: keras.Model,
+    image: np.ndarray,
+    label: int | None = None,
+    *,
+    tile: int = 4,
+    permutations: int = 30,
+    seed: int = 0,
+) -> tuple[np.ndarray, float, float]:
+    """Shapley values of an image's tiles, sampled over permutations (Štrumbelj & Kononenko 2010; Lundberg & Lee 2017).
+
+    Tiles join an empty image in random order, each order also backwards; a tile's value is what the class' log-odds
+    against the rest gain on average when it joins. Tiles without ink change nothing and have the value 0.
+
+    Args:
+        model: from `build_recogniser`.
+        image: `uint8 (S, S)`.
+        label: the class explained. Defaults to the most probable.
+        tile: side of a tile in pixels. Defaults to 4.
+        permutations: random orders. Defaults to 30.
+        seed: of the orders. Defaults to 0.
+
+    Returns:
+        The values spread over the pixels, float32 `(S, S)`; the log-odds of the empty image; those of the whole. The
+        values of the tiles sum to whole less empty.
+    """
+    side = image.shape[0]
+    at = np.arange(side) // tile
+    tiles = at[:, None] * (at.max() + 1) + at[None, :]
+    inked = np.array([t for t in np.unique(tiles) if image[tiles == t].any()])
+    odds = _log_odds(model)
+    if label is None:
+        label = int(np.argmax(odds(image[None])[0]))
+    empty, whole = (float(odds(x[None])[0, label]) for x in (np.zeros_like(image), image))
+    values = np.zeros(tiles.max() + 1)
+    rng = np.random.default_rng(seed)
+    orders = [order for _ in range(permutations) for order in _both_ways(rng.permutation(inked))]
+    for order in orders:
+        steps = np.zeros((len(order), side, side), np.uint8)
+        shown = np.zeros_like(image)
+        for i, t in enumerate(order):
+            shown = np.where(tiles == t, image, shown)
+            steps[i] = shown
+        if len(order):
+            scores = np.concatenate([[empty], odds(steps)[:, label]])
+            values[order] += np.diff(scores)
+    values /= max(len(orders), 1)
+    size = np.bincount(tiles.ravel())
+    return (values / size)[tiles].astype(np.float32), empty, whole
+
+
+def _both_ways(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return order, order[::-1]
+
+
+def _log_odds(model: keras.Model):
+    to_logits = keras.Model(model.input, model.get_layer("logits").output)
+    call = tf.function(lambda x: to_logits(x, training=False), reduce_retracing=True)
+
+    def odds(images: np.ndarray) -> np.ndarray:
+        logits = call(_batch(images)).numpy().astype(np.float64)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        powers = np.exp(shifted)
+        rest = np.maximum(powers.sum(axis=1, keepdims=True) - powers, 1e-300)
+        return shifted - np.log(rest)
+
+    return odds
+
+
+def _batch(images: np.ndarray) -> tf.Tensor:
+    return tf.constant(images[..., None], tf.float32)

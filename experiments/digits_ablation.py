@@ -1,0 +1,127 @@
+"""What recurrence, attention and augmentation each add to the recogniser: one change at a time, several seeds.
+
+    python -m experiments.digits_ablation                                       # scikit-learn's digits
+    python -m experiments.digits_ablation --data mnist --path ../shared/data/mnist.npz --limit 12000
+
+Every variant is trained from the same seeds on the same digits; a difference counts only when its interval over the
+seeds leaves out zero. Finished trainings are kept, so an interrupted run goes on. docs/digits.md has the results.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from age_keras.cli import run_experiment
+from age_keras.data.digits import load_characters
+from age_keras.errors import InputError
+from age_keras.models.digits import RecogniserConfig, small_config
+from age_keras.training.digits import RecogniserTraining
+from experiments.digits_mnist import split_parts
+
+CHANGES = {
+    "no recurrence": {"recurrence": "none"},
+    "LSTM": {"recurrence": "lstm"},
+    "both ways": {"bidirectional": True},
+    "transformer": {"encoder": "transformer"},
+    "no attention": {"attention": "none"},
+    "single-head attention": {"attention": "dot"},
+    "no recurrence, no attention": {"recurrence": "none", "attention": "none"},
+    "rows instead of columns": {"sequence": "rows"},
+    "no batch normalisation": {"normalise": False},
+}
+TRAINING_CHANGES = {
+    "no augmentation": {"augment": False},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "no weight averaging": {"ema": 0.0},
+    "plain SGD": {"optimizer": "sgd", "learning_rate": 0.1},
+}
+TRAINING = RecogniserTraining(epochs=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The experiment.
+
+    Args:
+        data: the set of characters.
+        path: its file or folder.
+        limit: take only so many training characters (0: all).
+        model: the whole model, that each variant changes in one way.
+        training: how all are trained.
+        variants: only these, by name; all by default.
+        seeds: of each variant; three at least for an interval worth reading.
+        validation: fraction held out of the training part.
+        runs: folder of all runs.
+        run: the run's name; by default a hash of the configuration.
+        fresh: start over.
+    """
+
+    data: str = "digits"
+    path: Path | None = None
+    limit: int = 0
+    model: RecogniserConfig = dataclasses.field(default_factory=small_config)
+    training: RecogniserTraining = TRAINING
+    variants: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    validation: float = 1 / 12
+    runs: Path = Path("runs")
+    run: str | None = None
+    fresh: bool = False
+
+
+def get_config() -> Config:
+    """The default: the small recogniser on scikit-learn's digits."""
+    return Config()
+
+
+def variants(config: Config) -> dict[str, tuple[RecogniserConfig, RecogniserTraining]]:
+    """Name to model and training; "whole" comes first."""
+    found = {"whole": (config.model, config.training)}
+    found |= {n: (dataclasses.replace(config.model, **c), config.training) for n, c in CHANGES.items()}
+    found |= {n: (config.model, dataclasses.replace(config.training, **c)) for n, c in TRAINING_CHANGES.items()}
+    if unknown := set(config.variants) - set(found):
+        raise InputError(f"there is no variant {sorted(unknown)[0]!r}; there are {', '.join(found)}.")
+    return {n: v for n, v in found.items() if not config.variants or n in ("whole", *config.variants)}
+
+
+def experiment(config: Config) -> Path:
+    """Trains every variant from every seed, writes the report. Returns its path."""
+    chosen = variants(config)
+    characters = load_characters(config.data, config.path)
+    parts = split_parts(characters, config.validation, config.limit)
+
+    import keras
+    import numpy as np
+
+    from age_keras.evaluation.ablation_report import write_ablation_report
+    from age_keras.models.digits import build_recogniser
+    from age_keras.training.digits import predict_probabilities, train_recogniser
+    from age_keras.training.run import Run
+
+    settings = dataclasses.replace(config, runs=Path(), run=None, fresh=False)
+    run = Run.open(
+        config.runs, "digits_ablation", settings, config.run, config.fresh, data_fingerprint=characters.fingerprint
+    )
+    rows = {name: {} for name in chosen}
+    for seed in config.seeds:
+        for name, (shape, training) in chosen.items():
+            kept = f"state/{name.replace(' ', '_')}_{seed}.json"
+            if not run.file(kept).exists():
+                keras.utils.set_random_seed(seed)
+                model = build_recogniser(shape, classes=characters.classes, image_size=characters.images.shape[1])
+                label = f"{name}, seed {seed}"
+                history = train_recogniser(model, parts["train"], parts["validation"], training, seed=seed, name=label)
+                answer = predict_probabilities(model, parts["test"].images).argmax(axis=1)
+                row = {
+                    "error": float((answer != parts["test"].labels).mean()),
+                    "parameters": model.count_params(),
+                    "seconds": float(np.median([r["seconds"] for r in history[1:] or history])),
+                }
+                run.write_json(kept, row)
+                keras.backend.clear_session()
+            rows[name][seed] = run.read_json(kept)
+    return write_ablation_report(run.path, characters.name, rows, config.training.epochs)
+
+
+if __name__ == "__main__":
+    sys.exit(run_experiment(get_config, experiment))

@@ -1,0 +1,261 @@
+"""Every set of characters, read from files written in its published format."""
+
+import gzip
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from age_keras.data.character_images import load_folder, prepare_character, read_character
+from age_keras.data.characters import Characters, stratified_holdout, writer_holdout
+from age_keras.data.digits import load_characters, load_mnist, load_sklearn, with_mnist_writers
+from age_keras.data.emnist import CLASSES, SPLITS, load_emnist
+from age_keras.data.iam import load_iam, read_iam
+from age_keras.data.idx import read_idx, write_idx
+from age_keras.errors import InputError
+
+
+def _images(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+
+
+def test_sklearn_digits_need_no_file_and_every_class_is_in_both_parts():
+    digits = load_sklearn()
+    assert digits.images.shape == (1797, 28, 28)
+    assert set(digits.part("test").labels) == set(digits.part("train").labels) == set(range(10))
+    assert 0.19 < len(digits.part("test")) / len(digits) < 0.21
+    assert load_sklearn().fingerprint == digits.fingerprint
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_gives_back_what_was_written(tmp_path, dtype, suffix):
+    array = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    write_idx(tmp_path / f"a{suffix}", array)
+    np.testing.assert_array_equal(read_idx(tmp_path / f"a{suffix}"), array)
+
+
+def test_idx_has_the_published_header(tmp_path):
+    write_idx(tmp_path / "labels", np.array([7, 2], np.uint8))
+    assert (tmp_path / "labels").read_bytes() == bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 2])
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\0\x08", b"\0\0\x08\x01\0\0\0\x05ab", b"PK\x03\x04 zip", b"\x1f\x8bgarbage"])
+def test_broken_idx_is_named(tmp_path, data):
+    (tmp_path / "broken").write_bytes(data)
+    with pytest.raises(InputError, match="broken"):
+        read_idx(tmp_path / "broken")
+
+
+@pytest.mark.parametrize(("dot", "suffix"), [("-", ""), ("-", ".gz"), (".", "")])
+def test_mnist_from_idx_and_npz_is_the_same(tmp_path, dot, suffix):
+    x, y = _images(30), np.arange(30, dtype=np.uint8) % 10
+    for part, rows in (("train", slice(0, 20)), ("t10k", slice(20, 30))):
+        write_idx(tmp_path / f"{part}-images{dot}idx3-ubyte{suffix}", x[rows])
+        write_idx(tmp_path / f"{part}-labels{dot}idx1-ubyte{suffix}", y[rows])
+    np.savez(tmp_path / "mnist.npz", x_train=x[:20], y_train=y[:20], x_test=x[20:], y_test=y[20:])
+    a, b = load_mnist(tmp_path), load_characters("mnist", tmp_path / "mnist.npz")
+    assert a.fingerprint == b.fingerprint
+    assert len(a.part("train")) == 20
+    np.testing.assert_array_equal(a.part("test").images, x[20:])
+
+
+def test_missing_sets_say_how_to_get_them(tmp_path):
+    for name, hint in (
+        ("mnist", "mnist.npz"),
+        ("emnist-letters", "nist.gov"),
+        ("folder", "<class>"),
+        ("iam-words", "IAM"),
+    ):
+        with pytest.raises(InputError, match=hint):
+            load_characters(name, tmp_path / "nothing")
+    with pytest.raises(InputError, match="emnist-balanced"):
+        load_characters("cifar")
+    with pytest.raises(InputError, match="byclass"):
+        load_characters("emnist-capitals", tmp_path)
+
+
+def test_the_real_mnist_and_its_writers(shared_data):
+    mnist = load_mnist(shared_data / "mnist.npz")
+    mnist, hsf = with_mnist_writers(mnist, shared_data / "mnist_writers.npz")
+    assert (len(mnist.part("train")), len(mnist.part("test"))) == (60_000, 10_000)
+    assert not np.intersect1d(mnist.part("train").writers, mnist.part("test").writers).size
+    assert set(hsf) == {0, 1, 4} or set(hsf) == {0, 4}
+
+
+def _emnist_parts(split):
+    first = 1 if split == "letters" else 0
+    count = len(CLASSES[split])
+    labels = np.arange(count, dtype=np.uint8) + first
+    return {"train": (_images(count, 1), labels), "test": (_images(count, 2), labels[::-1].copy())}
+
+
+def _write_emnist(folder, split, suffix=".gz"):
+    for part, (images, labels) in _emnist_parts(split).items():
+        write_idx(folder / f"emnist-{split}-{part}-images-idx3-ubyte{suffix}", images)
+        write_idx(folder / f"emnist-{split}-{part}-labels-idx1-ubyte{suffix}", labels)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_emnist_from_idx_is_upright_with_labels_from_zero(tmp_path, split):
+    _write_emnist(tmp_path, split)
+    found = load_emnist(tmp_path, split)
+    parts = _emnist_parts(split)
+    np.testing.assert_array_equal(found.part("train").images, parts["train"][0].transpose(0, 2, 1))
+    assert found.classes == CLASSES[split]
+    assert sorted(set(found.labels)) == list(range(len(CLASSES[split])))
+    assert found.part("test").labels[0] == len(CLASSES[split]) - 1
+
+
+def test_emnist_class_counts_are_the_published_ones():
+    counts = {"byclass": 62, "bymerge": 47, "balanced": 47, "letters": 26, "digits": 10, "mnist": 10}
+    assert {s: len(CLASSES[s]) for s in SPLITS} == counts
+
+
+def test_emnist_from_the_archive_in_a_folder_as_nist_packs_it(tmp_path):
+    (tmp_path / "loose").mkdir()
+    _write_emnist(tmp_path / "loose", "letters")
+    with zipfile.ZipFile(tmp_path / "gzip.zip", "w") as archive:
+        for file in sorted((tmp_path / "loose").iterdir()):
+            archive.write(file, f"gzip/{file.name}")
+    assert (
+        load_emnist(tmp_path / "gzip.zip", "letters").fingerprint
+        == load_emnist(tmp_path / "loose", "letters").fingerprint
+    )
+    with pytest.raises(InputError, match="balanced"):
+        load_emnist(tmp_path / "gzip.zip", "balanced")
+
+
+def test_emnist_from_matlab_equals_idx_and_knows_writers(tmp_path):
+    import scipy.io
+
+    (tmp_path / "idx").mkdir()
+    _write_emnist(tmp_path / "idx", "digits")
+    dataset = {}
+    for part, (images, labels) in _emnist_parts("digits").items():
+        writers = np.arange(len(labels), dtype=np.uint16)[:, None]
+        dataset[part] = {"images": images.reshape(-1, 784), "labels": labels[:, None], "writers": writers}
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {"dataset": dataset})
+    with zipfile.ZipFile(tmp_path / "matlab.zip", "w") as archive:
+        archive.writestr("matlab/emnist-digits.mat", buffer.getvalue())
+    found = load_emnist(tmp_path / "matlab.zip", "digits")
+    assert found.fingerprint == load_emnist(tmp_path / "idx", "digits").fingerprint
+    assert list(found.part("test").writers) == list(range(10))
+
+
+WORDS = """#--- words.txt ---#
+# format: a01-000u-00-00 ok 154 1 408 768 27 51 AT A
+a01-000u-00-00 ok 154 408 768 27 51 AT A
+a01-000u-00-01 ok 154 507 766 213 48 NN MOVE
+a01-000u-00-02 err 154 796 764 70 50 TO to
+a01-003-00-00 ok 182 100 200 30 40 AT A
+a01-003-00-01 ok 182 150 200 30 40 NN MOVE
+"""
+LINES = "# lines\na01-000u-00 ok 154 19 408 746 1661 89 A|MOVE|to|stop\n"
+FORMS = "# forms\na01-000u 000 2 prt 7 5 52 36\na01-003 001 2 prt 7 5 52 36\n"
+
+
+@pytest.fixture
+def iam(tmp_path):
+    (tmp_path / "ascii").mkdir()
+    for name, text in (("words", WORDS), ("lines", LINES), ("forms", FORMS)):
+        (tmp_path / "ascii" / f"{name}.txt").write_text(text)
+    for path in read_iam(tmp_path)["path"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        page = np.full((40, 90), 250, np.uint8)
+        page[10:30, 20:25] = 30
+        Image.fromarray(page).save(path)
+    return tmp_path
+
+
+def test_iam_words_and_lines_have_text_and_writer(iam):
+    words = read_iam(iam)
+    assert list(words["text"]) == ["A", "MOVE", "A", "MOVE"]
+    assert list(words["writer"]) == ["000", "000", "001", "001"]
+    assert len(read_iam(iam, only_ok=False)) == 5
+    assert list(read_iam(iam, "lines")["text"]) == ["A MOVE to stop"]
+
+
+def test_iam_as_characters_by_writer_or_text(iam):
+    by_writer, by_text = load_characters("iam-words", iam), load_iam(iam, label="text", image_size=20)
+    assert by_writer.classes == ("000", "001")
+    assert by_text.classes == ("A", "MOVE")
+    assert by_text.images.shape == (4, 20, 20)
+    assert by_writer.images.max() > 150
+    assert np.median(by_writer.images) < 30
+    assert list(by_text.writers) == [0, 0, 1, 1]
+
+
+def test_a_row_that_is_not_iams_is_shown(iam):
+    (iam / "ascii" / "words.txt").write_text("what is this\n")
+    with pytest.raises(InputError, match="what is this"):
+        read_iam(iam)
+
+
+def test_a_folder_per_class_in_any_script(tmp_path):
+    for part, count in (("train", 3), ("test", 2)):
+        for name in ("alef", "bet"):
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(np.full((50, 30), 255, np.uint8)).save(folder / f"{i}.png")
+    found = load_folder(tmp_path)
+    assert found.classes == ("alef", "bet")
+    assert (len(found.part("train")), len(found.part("test"))) == (6, 4)
+    (tmp_path / "train" / "alef" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"alef.0\.png"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize("dark_on_light", [True, False])
+def test_a_photographed_digit_is_centred_and_bright_on_dark(tmp_path, dark_on_light):
+    page = np.full((200, 300), 235, np.uint8)
+    page[20:120, 40:60] = 20
+    Image.fromarray(page if dark_on_light else 255 - page).save(tmp_path / "one.png")
+    found = read_character(tmp_path / "one.png").astype(float)
+    rows, _ = np.nonzero(found > 100)
+    assert rows.max() - rows.min() + 1 == 20
+    assert abs((found.sum(0) @ np.arange(28)) / found.sum() - 13.5) < 1
+    assert found[0].max() == 0
+
+
+def test_a_digit_of_the_right_size_is_left_alone_and_a_blank_one_is_blank():
+    digit = load_sklearn().images[0]
+    np.testing.assert_array_equal(prepare_character(digit), digit)
+    np.testing.assert_array_equal(prepare_character(255 - digit), digit)
+    assert not prepare_character(np.full((60, 60), 240, np.uint8)).any()
+
+
+def test_stratified_holdout_gives_every_class_its_share():
+    labels = np.repeat(np.arange(5), [100, 50, 20, 20, 10])
+    rest, held = stratified_holdout(labels, 0.1, seed=3)
+    assert len(held) == 20
+    assert not np.intersect1d(rest, held).size
+    np.testing.assert_allclose(np.bincount(labels[held]), [10, 5, 2, 2, 1], atol=1)
+    np.testing.assert_array_equal(stratified_holdout(labels, 0.1, seed=3)[1], held)
+    with pytest.raises(InputError, match="held out"):
+        stratified_holdout(labels, 1000)
+
+
+def test_writer_holdout_keeps_writers_apart_and_groups_in_proportion():
+    rng = np.random.default_rng(0)
+    writers = rng.integers(0, 40, 1000)
+    rest, held = writer_holdout(writers, 0.25, groups=writers % 2)
+    assert not np.intersect1d(writers[rest], writers[held]).size
+    assert np.bincount(np.unique(writers[held]) % 2).tolist() == [5, 5]
+
+
+def test_characters_that_do_not_fit_together_are_refused():
+    with pytest.raises(InputError, match="differ in number"):
+        Characters(_images(3), np.zeros(2, int), ("a",), np.full(3, "train"))
+    with pytest.raises(InputError, match="outside"):
+        Characters(_images(1), np.array([2]), ("a", "b"), np.full(1, "train"))
+
+
+def test_gzipped_idx_is_known_by_its_content(tmp_path):
+    write_idx(tmp_path / "a", np.zeros(3, np.uint8))
+    (tmp_path / "b").write_bytes(gzip.compress((tmp_path / "a").read_bytes()))
+    assert read_idx(tmp_path / "b").shape == (3,)
