@@ -13,12 +13,15 @@ import tensorflow as tf
 from age_keras.data.augment import get_policy
 from age_keras.data.mixup import mix_batches
 from age_keras.data.patch_store import PatchStore
-from age_keras.data.pipeline import batches, steps
+from age_keras.data.pipeline import batches, row_batches, steps
 from age_keras.models.age import AgeModel
 from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
-from age_keras.training.prefix import split_model
+from age_keras.training.feature_cache import FeatureCache
+from age_keras.training.feature_store import FeatureStore
+from age_keras.training.prefix import Split, split_model
 
 PREDICTION_BATCH = 64
+MOST_VIEWS = 8
 
 
 @dataclass(frozen=True)
@@ -101,16 +104,103 @@ class PixelFeed:
         return batches(store.patches, self.data.targets, store.keys, seed=self.seed, indices=rows, **order)
 
 
+class FeatureFeed(PixelFeed):
+    """Features of the frozen prefix into the rest of the model: the same patches, order and copies as `PixelFeed`.
+
+    Args:
+        split: the model, cut.
+        copies: features of the augmented copies of what is learnt from.
+        plain: features, as they are, of what is validated and predicted.
+        **pixels: as for `PixelFeed`, without `model`.
+    """
+
+    def __init__(self, split: Split, copies: FeatureStore, plain: FeatureStore, **pixels: Any):
+        super().__init__(model=split.suffix, **pixels)
+        self.copies, self.plain = copies, plain
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        dataset = self._batches(rows, batch_size=PREDICTION_BATCH, shuffle=False, epochs=1)
+        return self.model.predict(dataset.map(lambda x, *_: (x,)), verbose=0)
+
+    def _batches(self, rows: np.ndarray, *, policy: Any = None, weights: np.ndarray | None = None, **order: Any):
+        store = self.plain if policy is None else self.copies
+        columns = [self.data.targets] if weights is None else [self.data.targets, weights]
+
+        def fetch(rows, views, _keys):
+            features = store.gather(rows, None if policy is None else views)
+            return [*features, *(column[rows] for column in columns)]
+
+        inside = len(store.signature)
+        signature = [*store.signature, *(tf.TensorSpec((None, *c.shape[1:]), c.dtype) for c in columns)]
+        return row_batches(
+            fetch,
+            signature,
+            self.data.store.keys,
+            transform=lambda *tensors: (tensors[:inside], *tensors[inside:]),
+            seed=self.seed,
+            indices=rows,
+            **order,
+        )
+
+    def pixels(self, rows: np.ndarray) -> tf.data.Dataset:
+        sample = super()._batches(rows, batch_size=8, shuffle=True, policy=self.policy, views=self.views, epochs=1)
+        return sample.map(lambda x, *_: x).take(1)
+
+
 def make_feed(
-    model: AgeModel, data: PatchData, config: AgeConfig, phase: PhaseConfig, learn: np.ndarray, notes: list[str]
+    model: AgeModel,
+    data: PatchData,
+    config: AgeConfig,
+    phase: PhaseConfig,
+    learn: np.ndarray,
+    others: np.ndarray,
+    notes: list[str],
 ) -> PixelFeed:
     """The feed of a phase, after `unfreeze`: features where a frozen prefix can be computed once, else pixels.
 
     Args:
         model, data, config, phase: what is trained, on what, how.
         learn: rows of the patches that are learnt from.
-        notes: gets a sentence for the report on what was chosen.
+        others: rows of those that are validated and predicted.
+        notes: gets a sentence for the report on the augmented copies.
     """
+    training, runtime = config.training, config.runtime
     split = split_model(model.trained)
-    views = None if config.training.views in ("inf", "auto") else config.training.views
-    return PixelFeed(split.whole, data, config.training, config.runtime, config.seed, views)
+    views = choose_views(training, phase, split)
+    what = f"unfreezing {phase.unfreeze:.0%} of the layers" if phase.unfreeze else "training the head"
+    if training.augment != "none":
+        copies = (
+            "a new augmented copy of every patch each epoch" if views is None else f"{views} augmented copies a patch"
+        )
+        notes.append(f"While {what}: {copies}.")
+    shared = {"data": data, "training": training, "runtime": runtime, "seed": config.seed, "views": views}
+    if not runtime.prefix_cache or views is None or split.prefix is None or runtime.strategy != "none":
+        return PixelFeed(split.whole, **shared)
+    cache = FeatureCache(dtype=runtime.prefix_precision, say=lambda sentence: notes.append(sentence))
+    policy, store = get_policy(training.augment, training.strength), data.store
+    label = f"{model.spec.name}: frozen layers"
+    copies = cache.features(split, store.patches, store.keys, range(views), policy, config.seed, label, learn)
+    plain = cache.features(split, store.patches, store.keys, label=label, rows=others) if copies else None
+    if plain is None:
+        return PixelFeed(split.whole, **shared)
+    return FeatureFeed(split, copies, plain, **shared)
+
+
+def choose_views(training: TrainingConfig, phase: PhaseConfig, split: Split) -> int | None:
+    """How many augmented copies of each patch a phase uses; None for a new one each epoch.
+
+    `auto` takes as many as keep the passes through the prefix below the larger of the time of the suffix's epochs and
+    a fifth of plain training's, at most eight. In units of one forward pass of the whole, an epoch costs 3 s in the
+    suffix (share s) and 1 + 2 s plainly, and a copy 1 - s.
+    """
+    if training.mix != "none" or training.views == "inf":
+        return None
+    if training.views != "auto":
+        return int(training.views)
+    if split.prefix is None:
+        return None
+    if training.augment == "none":
+        return 1
+    s, epochs = split.suffix_share, phase.epochs
+    budget = max(3 * s * epochs, epochs * (1 + 2 * s) / 5 - 3 * s * epochs)
+    return int(np.clip(budget / (1 - s), 1, MOST_VIEWS))

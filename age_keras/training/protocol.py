@@ -91,7 +91,7 @@ def train(
         The model at its best epoch, its history and its predictions of the pages that choose and that score.
     """
     chooses = part.score if config.training.selection == "published" and not part.choose.any() else part.choose
-    learn, choose = _patches(data, part.learn), _patches(data, chooses)
+    learn, choose, others = (_patches(data, pages) for pages in (part.learn, chooses, chooses | part.score))
     with _machine(config) as scope:
         writers = table[part.learn].groupby("Writer")["Age"].median()
         median = float(writers.median())
@@ -116,7 +116,7 @@ def train(
             with scope():
                 moving = unfreeze(model, phase.unfreeze)
                 variables = _moving_variables(model, moving)
-                feed = make_feed(model, data, config, phase, learn, notes)
+                feed = make_feed(model, data, config, phase, learn, others, notes)
                 rates = layer_rates(backbone_layers(model.trained), model.spec.cut_points, phase.layer_decay)
                 optimizer = build_optimizer(phase, rates, track=config.runtime.strategy == "none")
                 feed.model.compile(
