@@ -170,7 +170,7 @@ WEIGHT_MAP = WeightMap(
 )
 
 
-def _spec(size: int, depths, parameters: int, gflops: float) -> BackboneSpec:
+def _spec(size: int, depths, parameters: int, published: float, gflops: float) -> BackboneSpec:
     blocks = [f"levels.{level}.blocks.{block}" for level, depth in enumerate(depths) for block in range(depth)]
     return BackboneSpec(
         name=f"fastervit_{size}",
@@ -181,6 +181,7 @@ def _spec(size: int, depths, parameters: int, gflops: float) -> BackboneSpec:
         cut_points=("patch_embed.conv_down.5", *blocks),
         paper="arXiv:2306.06189",
         parameters=parameters,
+        paper_parameters=published,
         gflops=gflops,
         weights={
             "imagenet": WeightSource(
@@ -202,9 +203,9 @@ def _variant(spec: BackboneSpec, **numbers):
 
 
 # The published stochastic depth is 0.2, and 0.3 for the largest.
-fastervit_0 = _variant(_spec(0, (2, 3, 6, 5), 30_891_840, 3.3), depths=(2, 3, 6, 5), dim=64, in_dim=64)
-fastervit_1 = _variant(_spec(1, (1, 3, 8, 5), 52_725_696, 5.3), depths=(1, 3, 8, 5), dim=80, in_dim=32)
-fastervit_2 = _variant(_spec(2, (3, 3, 8, 5), 75_154_816, 8.7), depths=(3, 3, 8, 5), dim=96, in_dim=64)
+fastervit_0 = _variant(_spec(0, (2, 3, 6, 5), 30_891_840, 31.4, 3.3), depths=(2, 3, 6, 5), dim=64, in_dim=64)
+fastervit_1 = _variant(_spec(1, (1, 3, 8, 5), 52_725_696, 53.4, 5.3), depths=(1, 3, 8, 5), dim=80, in_dim=32)
+fastervit_2 = _variant(_spec(2, (3, 3, 8, 5), 75_154_816, 75.9, 8.7), depths=(3, 3, 8, 5), dim=96, in_dim=64)
 fastervit_3 = _variant(
-    _spec(3, (3, 3, 12, 5), 158_522_944, 18.2), depths=(3, 3, 12, 5), dim=128, in_dim=64, layer_scale=1e-5
+    _spec(3, (3, 3, 12, 5), 158_522_944, 159.5, 18.2), depths=(3, 3, 12, 5), dim=128, in_dim=64, layer_scale=1e-5
 )

@@ -168,7 +168,7 @@ WEIGHT_MAP = WeightMap(
 )
 
 
-def _spec(size: str, parameters: int, gflops: float, depths=(2, 2, 6, 2)) -> BackboneSpec:
+def _spec(size: str, parameters: int, published: float, gflops: float, depths=(2, 2, 6, 2)) -> BackboneSpec:
     blocks = [f"stages.{stage}.blocks.{block}" for stage, depth in enumerate(depths) for block in range(depth)]
     return BackboneSpec(
         name=f"tinyvit_{size}",
@@ -178,6 +178,7 @@ def _spec(size: str, parameters: int, gflops: float, depths=(2, 2, 6, 2)) -> Bac
         cut_points=("patch_embed.conv2.bn", *blocks),
         paper="arXiv:2207.10666",
         parameters=parameters,
+        paper_parameters=published,
         gflops=gflops,
         weights={
             "imagenet": WeightSource(
@@ -187,7 +188,7 @@ def _spec(size: str, parameters: int, gflops: float, depths=(2, 2, 6, 2)) -> Bac
             )
         },
         weight_map=WEIGHT_MAP,
-        note="Weights distilled on ImageNet-22k, fine-tuned on ImageNet-1k; without the norm after the pooling.",
+        note="Any image size. Weights distilled on ImageNet-22k, then fine-tuned on ImageNet-1k.",
     )
 
 
@@ -198,6 +199,6 @@ def _variant(spec: BackboneSpec, embed_dims: tuple[int, ...], num_heads: tuple[i
 
 # The published stochastic depth is 0.0, 0.1 and 0.2. The published networks at 384 and 512 pixels are the largest one
 # with window_sizes=(12, 12, 24, 12) and (16, 16, 32, 16).
-tinyvit_5m = _variant(_spec("5m", 5_071_124, 1.3), (64, 128, 160, 320), (2, 4, 5, 10))
-tinyvit_11m = _variant(_spec("11m", 10_547_076, 2.0), (64, 128, 256, 448), (2, 4, 8, 14))
-tinyvit_21m = _variant(_spec("21m", 20_620_416, 4.3), (96, 192, 384, 576), (3, 6, 12, 18))
+tinyvit_5m = _variant(_spec("5m", 5_071_124, 5.4, 1.3), (64, 128, 160, 320), (2, 4, 5, 10))
+tinyvit_11m = _variant(_spec("11m", 10_547_076, 11.0, 2.0), (64, 128, 256, 448), (2, 4, 8, 14))
+tinyvit_21m = _variant(_spec("21m", 20_620_416, 21.0, 4.3), (96, 192, 384, 576), (3, 6, 12, 18))
