@@ -1,0 +1,177 @@
+"""Training: killed and resumed ends the same; a cached prefix ends the same; every option of the protocol trains."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from age_keras.data.patch_store import PatchStore
+from age_keras.models.age import ModelConfig
+from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.training.callbacks import learning_rate
+from age_keras.training.feeds import PatchData
+from age_keras.training.protocol import Part, train
+from age_keras.training.rare_ages import lds_weights
+
+PAGES, PATCHES = 24, 3
+CONFIG = AgeConfig(
+    model=ModelConfig(backbone="resnet10", weights="none", dropout=0.3, batch_norm="inference"),
+    training=TrainingConfig(
+        head=PhaseConfig(epochs=2, learning_rate=0.02),
+        fine_tune=PhaseConfig(epochs=2, learning_rate=1e-3, unfreeze=0.5),
+        batch_size=16,
+        views=2,
+    ),
+    runtime=RuntimeConfig(save_every=0),
+)
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """Patches whose blackness grows with the age, two pages a writer."""
+    rng = np.random.default_rng(0)
+    ages = np.repeat(rng.uniform(10, 60, PAGES // 2), 2).round()
+    table = pd.DataFrame({"Age": ages, "Writer": np.repeat([f"w{i}" for i in range(PAGES // 2)], 2)})
+    page = np.repeat(np.arange(PAGES), PATCHES).astype(np.int32)
+    ink = rng.random((len(page), 32, 32, 1)) < (ages[page] / 120)[:, None, None, None]
+    patches = np.where(ink, 40, 250).astype(np.uint8)
+    store = PatchStore(
+        patches=patches,
+        page=page,
+        box=np.zeros((len(page), 4), np.int32),
+        page_sizes=np.full((PAGES, 2), 32, np.int32),
+        keys=np.arange(len(page), dtype=np.uint64) * 7919,
+        skipped=[],
+        blank=[],
+        path=None,
+    )
+    rows = np.arange(PAGES)
+    part = Part("", rows < 16, (rows >= 16) & (rows < 20), rows >= 20)
+    return PatchData(store, ages[page].astype(np.float32)[:, None]), table, part
+
+
+def run(pages, config=CONFIG, **options):
+    data, table, part = pages
+    return train(config, data, table, part, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pages):
+    return run(pages)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_killed_run_goes_on_and_ends_the_same(pages, uninterrupted, tmp_path, epoch):
+    def kill(done, logs):
+        if done == epoch:
+            raise KilledError
+
+    state = tmp_path / "state.npz"
+    with pytest.raises(KilledError):
+        run(pages, state=state, on_epoch=kill)
+    resumed = run(pages, state=state)
+    assert resumed.pages.equals(uninterrupted.pages)
+    columns = ["phase", "epoch", "loss", "val_mae", "learning_rate"]
+    pd.testing.assert_frame_equal(resumed.history[columns], uninterrupted.history[columns])
+
+
+def test_without_the_prefix_cache_the_result_is_the_same(pages, uninterrupted):
+    plain = run(pages, replace(CONFIG, runtime=RuntimeConfig(prefix_cache=False)))
+    assert plain.history["loss"].tolist() == pytest.approx(uninterrupted.history["loss"].tolist(), rel=1e-6)
+    assert plain.pages["Prediction"].tolist() == pytest.approx(uninterrupted.pages["Prediction"].tolist(), rel=1e-5)
+
+
+def test_the_seed_fixes_the_result_and_another_changes_it(pages, uninterrupted):
+    other = run(pages, replace(CONFIG, seed=1))
+    assert not other.pages.equals(uninterrupted.pages)
+
+
+def test_the_best_epoch_of_both_phases_is_kept_and_history_tells_all(uninterrupted):
+    history = uninterrupted.history
+    assert history["phase"].tolist() == ["head", "head", "fine_tune", "fine_tune"]
+    assert {"loss", "val_loss", "mae", "val_mae", "learning_rate", "gradient_norm", "seconds"} <= set(history)
+    assert uninterrupted.pages["page"].tolist() == list(range(16, 24))
+
+
+def test_the_model_predicts_what_the_table_says(pages, uninterrupted):
+    data = pages[0]
+    rows = data.store.page == 20
+    years = np.asarray(uninterrupted.model.predictor(data.store.patches[rows])).mean()
+    row = uninterrupted.pages.set_index("page").loc[20]
+    assert years == pytest.approx(row["Prediction"], rel=1e-5)
+
+
+def test_it_learns(pages):
+    config = replace(
+        CONFIG,
+        model=replace(CONFIG.model, batch_norm="auto", dropout=0.0),
+        training=replace(
+            CONFIG.training,
+            head=PhaseConfig(epochs=0, learning_rate=1e-3),
+            fine_tune=PhaseConfig(epochs=8, learning_rate=3e-3, unfreeze=1.0, schedule="cosine"),
+            augment="none",
+        ),
+    )
+    trained = run(pages, config)
+    truth = pages[1]["Age"].to_numpy()[trained.pages["page"]]
+    constant = np.abs(truth - np.median(pages[1]["Age"][:16])).mean()
+    assert np.abs(truth - trained.pages["Prediction"]).mean() < 0.7 * constant
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mix": "c_mixup", "views": "inf"},
+        {"mix": "regmixup", "views": "inf", "rare_ages": "lds"},
+        {"head": PhaseConfig(1, 1e-3, optimizer="adamw", weight_decay=0.01, warmup=1, schedule="cosine")},
+        {"fine_tune": PhaseConfig(1, 1e-3, unfreeze=1.0, optimizer="sgd", layer_decay=0.7, clip_norm=1.0)},
+    ],
+)
+def test_every_option_of_the_protocol_trains(pages, change):
+    short = {"head": PhaseConfig(1, 1e-3), "fine_tune": PhaseConfig(1, 1e-3, unfreeze=1.0)}
+    trained = run(pages, replace(CONFIG, training=replace(CONFIG.training, **{**short, **change})))
+    assert np.isfinite(trained.history["loss"]).all()
+    assert np.isfinite(trained.pages["Prediction"]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["dldl", "corn", "mean_variance", "quantile"])
+def test_every_head_trains(pages, head):
+    trained = run(pages, replace(CONFIG, model=replace(CONFIG.model, head=head)))
+    assert trained.pages["Prediction"].between(0, 100).all()
+    assert ("Lower" in trained.pages) == (head == "quantile")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        RuntimeConfig(precision="mixed_bfloat16"),
+        RuntimeConfig(precision="mixed_float16"),
+        RuntimeConfig(xla=True, prefix_cache=False),
+        RuntimeConfig(strategy="mirrored"),
+    ],
+    ids=["bfloat16", "float16", "xla", "mirrored"],
+)
+def test_each_flag_of_the_machine_trains(pages, runtime):
+    trained = run(pages, replace(CONFIG, runtime=runtime))
+    assert np.isfinite(trained.pages["Prediction"]).all()
+
+
+def test_learning_rates_of_a_schedule():
+    phase = PhaseConfig(epochs=10, learning_rate=1.0, schedule="cosine", warmup=2)
+    rates = [learning_rate(phase, epoch) for epoch in range(10)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[2] == pytest.approx(1.0)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+
+
+def test_rare_ages_weigh_more():
+    weights = lds_weights(np.array([15.0] * 95 + [60.0] * 5))
+    assert weights[-1] > 2 * weights[0]
+    assert weights.mean() == pytest.approx(1)
