@@ -77,9 +77,9 @@ def experiment(config: Config, name: str = "digits_mnist") -> Path:
     from age_keras.training.digits_seeds import show_figures, train_seed
     from age_keras.training.run import Run
 
-    settings = dataclasses.replace(config, runs=Path(), run=None, fresh=False)
-    run = Run.open(config.runs, name, settings, config.run, config.fresh, data_fingerprint=characters.fingerprint)
     shape = small_config() if config.size == "small" else config.model
+    settings = dataclasses.replace(config, model=shape, runs=Path(), run=None, fresh=False)
+    run = Run.open(config.runs, name, settings, config.run, config.fresh, data_fingerprint=characters.fingerprint)
     seeds = {s: train_seed(run, shape, config.training, config.confidence, parts, s) for s in config.seeds}
 
     from age_keras.evaluation.digits_report import write_digits_report

@@ -49,7 +49,7 @@ class RecogniserConfig:
 
 def small_config() -> RecogniserConfig:
     """A recogniser of fewer than 25,000 parameters."""
-    return RecogniserConfig(stem=16, stages=((20,), (32,)), units=16, heads=2, bidirectional=False, dropout=0.0)
+    return RecogniserConfig(stem=12, stages=((16, 16), (24, 24)), units=24, heads=2, bidirectional=False, dropout=0.0)
 
 
 def build_recogniser(

@@ -1,0 +1,138 @@
+"""The recogniser and its attention: shapes, every option, sizes, saving, exact arithmetic."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from age_keras.models.attention import DotProductAttention, PositionEmbedding
+from age_keras.models.calibrated import CalibratedSoftmax
+from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model, small_config
+
+TINY = {"stem": 4, "stages": ((4,), (6,)), "units": 8, "heads": 2, "blocks": 1}
+
+
+def _images(count=3, side=28, channels=1):
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, channels)).astype("float32")
+
+
+def test_attention_is_the_papers_formula():
+    layer = DotProductAttention(num_heads=1, key_dim=5)
+    rng = np.random.default_rng(0)
+    query, value = rng.normal(size=(2, 3, 4)).astype("float32"), rng.normal(size=(2, 6, 7)).astype("float32")
+    context, weights = layer(query, value, return_weights=True)
+    q = query @ layer.query_map.kernel.numpy() + layer.query_map.bias.numpy()
+    k = value @ layer.key_map.kernel.numpy()
+    v = value @ layer.value_map.kernel.numpy() + layer.value_map.bias.numpy()
+    scores = np.exp(q @ k.transpose(0, 2, 1) / np.sqrt(5))
+    expected = scores / scores.sum(-1, keepdims=True)
+    np.testing.assert_allclose(weights[:, 0], expected, atol=1e-5)
+    np.testing.assert_allclose(context, expected @ v, atol=1e-5)
+
+
+@pytest.mark.parametrize(("heads", "output"), [(1, None), (2, None), (4, 10)])
+def test_self_attention_of_several_heads(heads, output):
+    layer = DotProductAttention(num_heads=heads, key_dim=3, output_dim=output)
+    context, weights = layer(np.ones((2, 5, 4), "float32"), return_weights=True)
+    assert context.shape == (2, 5, output or 3 * heads)
+    assert weights.shape == (2, heads, 5, 5)
+    np.testing.assert_allclose(np.sum(weights, axis=-1), 1, atol=1e-6)
+
+
+def test_attention_with_weights_works_in_a_functional_model_and_reloads(tmp_path):
+    inputs = keras.Input((5, 4))
+    outputs = DotProductAttention(2, 3, output_dim=4, dropout=0.1)(inputs, return_weights=True)
+    model = keras.Model(inputs, outputs)
+    model.save(tmp_path / "a.keras")
+    x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
+    for a, b in zip(model(x), keras.models.load_model(tmp_path / "a.keras")(x), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_bad_attention_says_what_it_got():
+    with pytest.raises(ValueError, match="Received: num_heads=0"):
+        DotProductAttention(num_heads=0)
+
+
+def test_position_embedding_tells_steps_apart():
+    layer = PositionEmbedding()
+    out = np.array(layer(np.zeros((1, 4, 3), "float32")))
+    assert len(np.unique(out[0], axis=0)) == 4
+
+
+RECURRENCES, ATTENTIONS = ("lstm", "gru", "none"), ("none", "dot", "multihead")
+OPTIONS = [
+    *(
+        {"recurrence": r, "attention": a}
+        for r, a in itertools.product(("lstm", "gru", "none"), ("none", "dot", "multihead"))
+    ),
+    {"bidirectional": False},
+    {"sequence": "rows"},
+    {"encoder": "transformer"},
+    {"encoder": "transformer", "attention": "none"},
+    {"normalise": False},
+    {"unroll": False},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_every_option_gives_probabilities_and_survives_saving(tmp_path, options):
+    model = build_recogniser(RecogniserConfig(**{**TINY, **options}), classes=5)
+    found = model(_images())
+    assert found.shape == (3, 5)
+    np.testing.assert_allclose(np.sum(found, axis=1), 1, atol=1e-5)
+    model.save(tmp_path / "m.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "m.keras")(_images()), found, atol=1e-6)
+
+
+def test_sizes_are_what_is_promised():
+    assert build_recogniser().count_params() < 500_000
+    assert build_recogniser(small_config()).count_params() < 25_000
+
+
+@pytest.mark.parametrize(("side", "channels"), [(12, 1), (32, 3)])
+def test_other_sizes_and_colours(side, channels):
+    model = build_recogniser(RecogniserConfig(**TINY), image_size=side, channels=channels)
+    assert model(_images(2, side, channels)).shape == (2, 10)
+
+
+def test_too_few_classes_or_pixels_are_refused():
+    with pytest.raises(ValueError, match="two classes"):
+        build_recogniser(classes=1)
+    with pytest.raises(ValueError, match="at least 12"):
+        build_recogniser(image_size=8)
+
+
+def test_the_last_layer_divides_logits_and_keeps_its_facts(tmp_path):
+    model = build_recogniser(RecogniserConfig(**TINY), classes=("alef", "bet", "gimel"))
+    layer = model.get_layer("probabilities")
+    layer.temperature.assign(2.5)
+    layer.set_threshold.assign(0.01)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    last = loaded.get_layer("probabilities")
+    assert isinstance(last, CalibratedSoftmax)
+    assert last.classes == ("alef", "bet", "gimel")
+    assert float(last.temperature.numpy()) == 2.5
+    assert float(last.set_threshold.numpy()) == pytest.approx(0.01)
+    logits = np.array(logits_model(loaded)(_images())) / 2.5
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(loaded(_images()), expected, atol=1e-5)
+
+
+def test_columns_and_rows_read_the_image_differently():
+    image = _images(1)
+    for sequence, turned in (("columns", False), ("rows", True)):
+        keras.utils.set_random_seed(0)
+        model = build_recogniser(RecogniserConfig(**{**TINY, "sequence": sequence}))
+        x = image.transpose(0, 2, 1, 3) if turned else image
+        steps = keras.Model(model.input, model.get_layer("steps").output)
+        assert steps(x).shape == (1, 6, 36)
+    # A step is one column: pixels of the left edge change the first step and not the last.
+    steps = keras.Model(model.input, model.get_layer("steps").output)
+    changed = image.copy()
+    changed[:, :3] = 255 - changed[:, :3]
+    difference = np.abs(np.array(steps(image)) - np.array(steps(changed)))[0].sum(axis=1)
+    assert difference[0] > 0
+    assert difference[-1] == 0
