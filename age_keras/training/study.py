@@ -44,6 +44,10 @@ class Study:
     def table(self) -> pd.DataFrame:
         return self.samples.table
 
+    def with_config(self, config: AgeConfig) -> "Study":
+        """The same pages, patches and folder for a variant of the model or the protocol."""
+        return replace(self, config=config, data=patch_data(self.samples, self.data.store, config))
+
     def image(self, image_id: str) -> Path:
         """The file of a page, for the pictures of a report."""
         return self.samples.root / image_id
@@ -117,6 +121,11 @@ def open_study(config: AgeConfig, experiment: str, samples: Samples | None = Non
         blank_pages=store.blank,
         warnings=samples.warnings,
     )
+    return Study(config, run, samples, patch_data(samples, store, config), synthetic)
+
+
+def patch_data(samples: Samples, store: PatchStore, config: AgeConfig) -> PatchData:
+    """Patches with their targets, and weights where the protocol asks for them."""
     ages = samples.table["Age"].to_numpy(np.float32)
     weights = lds_weights(ages)[store.page] if config.training.rare_ages == "lds" else None
-    return Study(config, run, samples, PatchData(store, ages[store.page][:, None], weights), synthetic)
+    return PatchData(store, ages[store.page][:, None], weights)

@@ -89,6 +89,7 @@ def train_unit(study: Study, backbone: str, part: Part, count: str = "", progres
         },
     )
     trained.history.insert(0, "model", backbone)
+    trained.history.insert(1, "part", part.label)
     with atomic_write(run.file("state", f"{label}.history.csv")) as file:
         trained.history.to_csv(file, index=False)
     run.write_json(f"state/{label}.notes.json", trained.notes)

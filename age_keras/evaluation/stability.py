@@ -1,0 +1,42 @@
+"""How steadily a model trained: gradient norms and spikes of the loss, from `history.csv`."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from age_keras.evaluation.figures import new_figure, save
+from age_keras.evaluation.tables import markdown, number
+
+SPIKE = 1.5  # an epoch whose loss is this many times the lowest before it
+
+
+def stability_table(history: pd.DataFrame) -> str:
+    """A Markdown table, a row for each model: gradient norms and loss spikes.
+
+    Args:
+        history: a row for each epoch: `model`, `loss`, `gradient_norm` (of the epoch's last step, before clipping).
+    """
+    header = ["Model", "Epochs", "Median gradient norm", "Largest", "Largest / median", "Loss spikes", "Diverged"]
+    rows = []
+    for model, epochs in history.groupby("model", sort=False):
+        norms, losses = epochs["gradient_norm"].to_numpy(), epochs["loss"].to_numpy()
+        lowest = np.minimum.accumulate(losses)
+        spikes = int((losses[1:] > SPIKE * lowest[:-1]).sum())
+        middle, largest = np.nanmedian(norms), np.nanmax(norms)
+        diverged = "no" if np.isfinite(losses).all() else "yes"
+        ratio = number(largest / middle, 1) if middle > 0 else "–"
+        rows.append([model, str(len(epochs)), number(middle), number(largest), ratio, str(spikes), diverged])
+    return markdown(header, rows)
+
+
+def stability_figure(history: pd.DataFrame, path: Path) -> Path:
+    """Gradient norm and training loss over epochs, a line for each model."""
+    figure, axes = new_figure(1, 2, 9.0, 3.4)
+    titles = {"gradient_norm": "gradient norm before clipping", "loss": "training loss"}
+    for axis, (column, title) in zip(np.ravel(axes), titles.items(), strict=True):
+        for model, epochs in history.groupby("model", sort=False):
+            axis.plot(epochs["epoch"] + 1, epochs[column], marker=".", label=model)
+        axis.set(xlabel="epoch", ylabel=title, yscale="log")
+    np.ravel(axes)[0].legend(fontsize="small", frameon=False)
+    return save(figure, path)

@@ -1,0 +1,76 @@
+"""Further transformers, and how steadily each trains: gradient norms, loss spikes, warm-up, layer-wise decay.
+
+    python -m experiments.vit_variants --data DIR
+
+TinyViT, FasterViT, ConvNeXtV2 and keras-cv's ViT on a hold-out split, each fine-tuned twice: with warm-up, layer-wise
+decay and clipping (`experiments.vit`), and plainly (constant rate, none of the three; models named `-plain`). The
+report adds a table and a figure of gradient norms and spikes to the usual ones. Without a GPU: --backbones tinyvit_5m --model.weights none --training.head.epochs 2.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from age_keras.cli import run_experiment
+from age_keras.data.pages import PageSettings
+from age_keras.evaluation.report import write_report
+from age_keras.evaluation.stability import stability_figure, stability_table
+from age_keras.files import atomic_write
+from age_keras.training.age_config import AgeConfig
+from age_keras.training.holdout import holdout_part
+from age_keras.training.study import open_study
+from age_keras.training.units import gather, train_unit
+from experiments.vit import TRANSFORMER_TRAINING
+
+
+@dataclass(frozen=True)
+class VariantsConfig(AgeConfig):
+    """Transformers, steadied and plain.
+
+    Attributes:
+        plain: also fine-tune without warm-up, layer-wise decay and clipping.
+    """
+
+    plain: bool = True
+
+
+def get_config() -> VariantsConfig:
+    """Four families at 224 px."""
+    return VariantsConfig(
+        backbones=("tinyvit_5m", "fastervit_0", "convnextv2_atto", "vit_tiny_16"),
+        pages=PageSettings(image_size=224),
+        training=TRANSFORMER_TRAINING,
+    )
+
+
+def experiment(config: VariantsConfig) -> Path:
+    study = open_study(config, "vit_variants")
+    steady = holdout_part(study)
+    plain = replace(steady, label="plain", repeat="plain")
+    rough = replace(config.training.fine_tune, warmup=0, layer_decay=1.0, clip_norm=0.0, schedule="constant")
+    plain_study = study.with_config(replace(config, training=replace(config.training, fine_tune=rough)))
+    units = []
+    for backbone in config.backbones:
+        for ground, part in ((study, steady), (plain_study, plain))[: 2 if config.plain else 1]:
+            units.append((backbone, part))
+            train_unit(ground, backbone, part, f"[{len(units)}/{len(config.backbones) * (1 + config.plain)}]")
+    gather(study, units)
+    report = write_report(
+        study.run.path, "Age from handwriting: further transformers", study.image, notes=study.notes()
+    )
+    history = pd.read_csv(study.run.path / "history.csv")
+    history["model"] += ["-plain" if name == "plain" else "" for name in history["part"].fillna("")]
+    fine_tuning = history[history["phase"] == "fine_tune"]
+    if len(fine_tuning):
+        stability_figure(fine_tuning, study.run.path / "figures" / "stability.png")
+        text = report.read_text(encoding="utf-8")
+        section = f"\n## Stability of fine-tuning\n\n{stability_table(fine_tuning)}\n\n![](figures/stability.png)\n"
+        with atomic_write(report) as file:
+            file.write(text + section)
+    return report
+
+
+if __name__ == "__main__":
+    sys.exit(run_experiment(get_config, experiment))
