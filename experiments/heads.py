@@ -1,6 +1,6 @@
-"""Which head? Plain regression against label distributions, ordinal, mean-variance, quantiles, rare-age weights, mixing.
+"""Which head? Plain regression against label distributions, ordinal heads, quantiles, rare-age weights and mixing.
 
-    python -m experiments.heads --data ../shared/data/handwriting_age --source crohme-hamex crohme-ivc crohme-kaist
+    python -m experiments.heads --data ../shared/data/handwriting_age --source crohme-hamex crohme-ivc
 
 One small backbone trained from nothing, the same folds, seed and epochs for every head; the report's table has a model
 for each, and `age-keras compare` the significance. docs/heads.md has what came of it.
@@ -19,6 +19,8 @@ from age_keras.training.crossval import CrossValidationConfig, FoldsConfig, fold
 from age_keras.training.study import Study, open_study
 from age_keras.training.units import gather, train_unit
 
+VARIANTS = ("mae", "mse", "huber", "dldl", "corn", "mean_variance", "quantile", "lds", "c_mixup", "regmixup")
+
 
 @dataclass(frozen=True)
 class HeadsConfig(CrossValidationConfig):
@@ -28,18 +30,7 @@ class HeadsConfig(CrossValidationConfig):
         variants: which of the variants to train; see `variant`.
     """
 
-    variants: tuple[str, ...] = (
-        "mae",
-        "mse",
-        "huber",
-        "dldl",
-        "corn",
-        "mean_variance",
-        "quantile",
-        "lds",
-        "c_mixup",
-        "regmixup",
-    )
+    variants: tuple[str, ...] = VARIANTS
 
 
 def get_config() -> HeadsConfig:

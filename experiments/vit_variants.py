@@ -4,7 +4,8 @@
 
 TinyViT, FasterViT, ConvNeXtV2 and keras-cv's ViT on a hold-out split, each fine-tuned twice: with warm-up, layer-wise
 decay and clipping (`experiments.vit`), and plainly (constant rate, none of the three; models named `-plain`). The
-report adds a table and a figure of gradient norms and spikes to the usual ones. Without a GPU: --backbones tinyvit_5m --model.weights none --training.head.epochs 2.
+report adds a table and a figure of gradient norms and spikes to the usual ones.
+Without a GPU: --backbones tinyvit_5m --model.weights none --training.head.epochs 2.
 """
 
 import sys
