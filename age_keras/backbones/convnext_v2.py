@@ -102,12 +102,12 @@ WEIGHT_MAP = WeightMap(
 # Depths, channels of the first stage; parameters, GFLOPs, the paper's millions of parameters; pre-training of the
 # published weights and their revision.
 VARIANTS = {
-    "atto": ((2, 2, 6, 2), 40, 1, 1, 3.7, "fcmae_ft_in1k", "main"),
-    "femto": ((2, 2, 6, 2), 48, 1, 1, 5.2, "fcmae_ft_in1k", "main"),
-    "pico": ((2, 2, 6, 2), 64, 1, 1, 9.1, "fcmae_ft_in1k", "main"),
-    "nano": ((2, 2, 8, 2), 80, 1, 1, 15.6, "fcmae_ft_in22k_in1k", "main"),
-    "tiny": ((3, 3, 9, 3), 96, 1, 1, 28.6, "fcmae_ft_in22k_in1k", "main"),
-    "base": ((3, 3, 27, 3), 128, 1, 1, 89.0, "fcmae_ft_in22k_in1k", "main"),
+    "atto": ((2, 2, 6, 2), 40, 3_386_760, 0.55, 3.7, "fcmae_ft_in1k", "main"),
+    "femto": ((2, 2, 6, 2), 48, 4_847_472, 0.78, 5.2, "fcmae_ft_in1k", "main"),
+    "pico": ((2, 2, 6, 2), 64, 8_552_256, 1.37, 9.1, "fcmae_ft_in1k", "main"),
+    "nano": ((2, 2, 8, 2), 80, 14_981_520, 2.45, 15.6, "fcmae_ft_in22k_in1k", "main"),
+    "tiny": ((3, 3, 9, 3), 96, 27_864_960, 4.46, 28.6, "fcmae_ft_in22k_in1k", "main"),
+    "base": ((3, 3, 27, 3), 128, 87_690_752, 15.35, 89.0, "fcmae_ft_in22k_in1k", "main"),
 }
 
 for _size, (_depths, _width, _parameters, _gflops, _paper, _training, _revision) in VARIANTS.items():

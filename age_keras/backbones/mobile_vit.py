@@ -73,6 +73,32 @@ class Fold(keras.layers.Layer):
         return {**super().get_config(), "rows": self.rows, "columns": self.columns}
 
 
+@keras.saving.register_keras_serializable("age_keras")
+class Stretch(keras.layers.Layer):
+    """Bilinear resizing of a map, without antialiasing.
+
+    Not `keras.layers.Resizing`, whose `call` has `training=True` as its default: Keras 3.15 hands that on to the layers
+    after it, and their batch normalisation then runs in training mode, at inference too.
+
+    Args:
+        height, width: of the output.
+    """
+
+    def __init__(self, height, width, **kwargs):
+        super().__init__(**kwargs)
+        self.height, self.width = int(height), int(width)
+
+    def call(self, x):
+        resized = ops.image.resize(ops.cast(x, "float32"), (self.height, self.width), data_format="channels_last")
+        return ops.cast(resized, x.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.height, self.width, input_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "height": self.height, "width": self.width}
+
+
 def _convolution(x, filters, name, kernel=1, strides=1, activation=True):
     """Convolution, batch normalisation, SiLU; depthwise where `filters` is None. The same padding on all sides."""
     padding = "same"
@@ -128,13 +154,13 @@ def _mobile_vit_block(x, filters, width, depth, drop_path, name):
     rows, columns = -(-height // PATCH), -(-breadth // PATCH)
     odd = height % PATCH or breadth % PATCH
     if odd:  # Stretched to whole patches, as the published network does.
-        x = layers.Resizing(rows * PATCH, columns * PATCH, name=f"{name}.stretch")(x)
+        x = Stretch(rows * PATCH, columns * PATCH, name=f"{name}.stretch")(x)
     x = Unfold(name=f"{name}.unfold")(x)
     for block in range(depth):
         x = _transformer(x, next(drop_path), f"{name}.transformer.{block}")
     x = Fold(rows, columns, name=f"{name}.fold")(_norm(x, f"{name}.norm"))
     if odd:
-        x = layers.Resizing(height, breadth, name=f"{name}.shrink")(x)
+        x = Stretch(height, breadth, name=f"{name}.shrink")(x)
     x = _convolution(x, filters, f"{name}.conv_proj")
     x = layers.Concatenate(name=f"{name}.both")([shortcut, x])
     x = _convolution(x, filters, f"{name}.conv_fusion", 3)
@@ -181,9 +207,9 @@ WEIGHT_MAP = WeightMap(ignore=(r"head\..*",))
 # Channels of the stages, of the transformers, expansion, channels of the final convolution; parameters, GFLOPs, the
 # paper's millions of parameters; revision of the published weights.
 VARIANTS = {
-    "xxs": ((16, 24, 48, 64, 80), (64, 80, 96), 2, 320, 1, 1, 1.3, "main"),
-    "xs": ((32, 48, 64, 80, 96), (96, 120, 144), 4, 384, 1, 1, 2.3, "main"),
-    "s": ((32, 64, 96, 128, 160), (144, 192, 240), 4, 640, 1, 1, 5.6, "main"),
+    "xxs": ((16, 24, 48, 64, 80), (64, 80, 96), 2, 320, 955_136, 0.41, 1.3, "main"),
+    "xs": ((32, 48, 64, 80, 96), (96, 120, 144), 4, 384, 1_941_296, 1.03, 2.3, "main"),
+    "s": ((32, 64, 96, 128, 160), (144, 192, 240), 4, 640, 4_949_888, 2.00, 5.6, "main"),
 }
 BLOCKS = ("stages.0.0", *(f"stages.1.{i}" for i in range(3)), *(f"stages.{i}.{j}" for i in (2, 3, 4) for j in (0, 1)))
 

@@ -253,9 +253,9 @@ WEIGHT_MAP = WeightMap(
 # Depths, channels of the first stage, heads of the first stage; parameters, GFLOPs, the paper's millions of parameters;
 # revision of the published weights.
 VARIANTS = {
-    "tiny": ((2, 2, 6, 2), 96, 3, 1, 1, 28.3, "650d02aabf05e8adbd060a739ab39e39f53da639"),
-    "small": ((2, 2, 18, 2), 96, 3, 1, 1, 49.7, "main"),
-    "base": ((2, 2, 18, 2), 128, 4, 1, 1, 87.9, "main"),
+    "tiny": ((2, 2, 6, 2), 96, 3, 27_578_154, 5.94, 28.3, "650d02aabf05e8adbd060a739ab39e39f53da639"),
+    "small": ((2, 2, 18, 2), 96, 3, 48_959_418, 11.54, 49.7, "main"),
+    "base": ((2, 2, 18, 2), 128, 4, 86_893_816, 20.32, 87.9, "main"),
 }
 
 for _size, (_depths, _width, _heads, _parameters, _gflops, _paper, _revision) in VARIANTS.items():
