@@ -1,0 +1,111 @@
+"""Fine-tuning the top of a backbone: a step on cached features of the frozen part against a plain step.
+
+    python benchmarks/fine_tune.py [--backbones resnet50 densenet121 ...] [--ratios 0.05 0.1 0.25 0.5] [--size 224]
+
+A plain step does 1 + 2s forward passes' work, where s is the share of the floating-point operations behind the
+boundary: all of it forward, and backward (twice the forward work) through the unfrozen part. A cached step does 3s. So
+the operations allow a ratio of (1 + 2s) / (3s); the table says how much of it is reached. The target is 85 % where s is
+at least a tenth, 60 % below, where the fixed cost of a step shows. Both ways train the same model on the same batches,
+by `train_on_batch`, in turns, in one process. Features are gathered from the feature cache within the step.
+
+One row of `fine_tune.csv` is written for each backbone and ratio, as soon as it is measured.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import argparse
+import csv
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+from side_by_side import interleave, machine
+from tabulate import tabulate
+
+from age_keras.backbones import get_spec
+from age_keras.models.age import ModelConfig, build_age_model, unfreeze
+from age_keras.training.feature_cache import FeatureCache
+from age_keras.training.prefix import split_model
+
+BACKBONES = (
+    "resnet50",
+    "inception_v3",
+    "inception_resnet_v2",
+    "densenet121",
+    "efficientnetv2_m",
+    "tinyvit_5m",
+    "mobilevit_xxs",
+)
+FIELDS = ["backbone", "size", "unfreeze", "s", "KB/patch", "plain ms", "cached ms", "ratio", "limit", "% of limit"]
+FIELDS += ["target %", "met"]
+
+
+def measure(backbone: str, size: int, ratio: float, batch: int, rounds: int) -> dict:
+    """One row of the table."""
+    keras.utils.set_random_seed(0)
+    keras.backend.clear_session()
+    age = build_age_model(ModelConfig(backbone=backbone, weights="none", batch_norm="inference"), size)
+    unfreeze(age, ratio)
+    split = split_model(age.trained)
+    rng = np.random.default_rng(0)
+    patches = rng.integers(0, 256, (2 * batch, size, size, 1), dtype=np.uint8)
+    ages, keys = rng.uniform(8, 60, (2 * batch, 1)).astype("float32"), np.arange(2 * batch, dtype=np.uint64)
+    if split.prefix is None:
+        raise SystemExit(f"{backbone} has nothing to cache at {ratio}.")
+    with tempfile.TemporaryDirectory() as folder:
+        store = FeatureCache(folder, progress=False).features(split, patches, keys)
+    for model in (split.whole, split.suffix):
+        model.compile(keras.optimizers.Adam(1e-4), "mae")
+    order = iter(lambda: rng.permutation(2 * batch)[:batch], None)
+
+    def plain():
+        rows = next(order)
+        split.whole.train_on_batch(patches[rows], ages[rows])
+        return 1
+
+    def cached():
+        for _ in range(3):
+            rows = next(order)
+            split.suffix.train_on_batch(tuple(store.gather(rows)), ages[rows])
+        return 3
+
+    times = interleave({"plain": plain, "cached": cached}, rounds)
+    seconds = {name: cpu for name, (_, cpu) in times.items()}
+    reached, s = seconds["plain"] / seconds["cached"], split.suffix_share
+    part, target = 100 * reached / split.limit, 85 if s >= 0.1 else 60
+    values = [backbone, size, ratio, f"{s:.4f}", f"{split.bytes_per_example / 1024:.0f}"]
+    values += [f"{1e3 * seconds['plain']:.0f}", f"{1e3 * seconds['cached']:.1f}", f"{reached:.2f}"]
+    values += [f"{split.limit:.2f}", f"{part:.0f}", target, "yes" if part >= target else "no"]
+    return dict(zip(FIELDS, values, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
+    parser.add_argument("--ratios", type=float, nargs="+", default=[0.05, 0.1, 0.25, 0.5])
+    parser.add_argument("--size", type=int, default=224, help="pixels; a backbone that cannot takes its own")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("fine_tune.csv"))
+    args = parser.parse_args()
+    print(machine())
+    print(f"Batch {args.batch}, processor time of a training step, float32.", flush=True)
+    rows = []
+    for backbone in args.backbones:
+        spec = get_spec(backbone)
+        fits = args.size >= spec.min_image_size and args.size % spec.size_multiple == 0
+        for ratio in args.ratios:
+            rows.append(measure(backbone, args.size if fits else spec.image_size, ratio, args.batch, args.rounds))
+            print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+            with args.output.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, FIELDS)
+                writer.writeheader()
+                writer.writerows(rows)
+    print(tabulate(rows, headers="keys"))
+
+
+if __name__ == "__main__":
+    main()
