@@ -13,7 +13,7 @@ _BLOCK = 4_000_000  # Numbers held at once while medians are taken: 32 MB.
 INTERVAL_METRICS = (*metrics.SUM_METRICS, "Median_Error")  # The bootstrap does not work for a maximum or minimum.
 
 
-def writer_weights(n_writers: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+def writer_weights(n_writers: int, resamples: int = RESAMPLES, seed: int | np.random.Generator = 0) -> np.ndarray:
     """How often each writer is drawn in each resample, float64 (resamples, n_writers); every row sums to n_writers."""
     drawn = np.random.default_rng(seed).integers(0, n_writers, (resamples, n_writers))
     drawn += np.arange(resamples)[:, None] * n_writers

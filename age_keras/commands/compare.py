@@ -1,0 +1,69 @@
+"""Is one model better than another, or could it be chance? Paired bootstrap over writers, Holm's correction."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+# The matrices are small: threads would cost more time than they save.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import tyro
+
+from age_keras.errors import InputError
+from age_keras.evaluation.comparison import compare_files
+from age_keras.evaluation.comparison_table import as_csv, as_json, as_markdown
+
+
+def main(
+    predictions: tyro.conf.Positional[tuple[Path, ...]],
+    by: Literal["writer", "page"] = "writer",
+    metric: Literal["MAE", "RMSE", "R2", "MAPE", "Acc_2yr", "Acc_5yr", "Acc_10yr", "Bias"] = "MAE",
+    reference: str | None = None,
+    train: Path | None = None,
+    split: str | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+    format: Literal["md", "csv", "json"] = "md",
+    figure: Path | None = None,
+) -> None:
+    """Compares all models of the tables, and the constant that does best, pair by pair.
+
+    Pages are matched by ImageID (and Fold where a page was scored several times).
+
+    Args:
+        predictions: tables, long or wide, or runs' folders; one that holds several models is enough.
+        by: draw writers with all of their pages, or pages as if each had its own writer (as the published study did).
+        metric: whose difference is tested.
+        reference: compare with this model only; `constant` for the best constant.
+        train: the labels that the models were trained on, for the constant.
+        split: compare on this split (train, val, test, oof). Defaults to test, or else oof.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+        format: of the output; json has every figure.
+        figure: also draw the critical differences into this PNG file.
+    """
+    if not predictions:
+        raise InputError("No predictions were given: name one or more tables, or runs' folders.")
+    if resamples < 100:
+        raise InputError(f"--resamples must be at least 100. Received: {resamples}.")
+    result = compare_files(
+        predictions,
+        metric=metric,
+        by=by,
+        reference=reference,
+        train=train,
+        split=split,
+        resamples=resamples,
+        seed=seed,
+    )
+    if figure:
+        from age_keras.evaluation.critical_difference import critical_differences
+        from age_keras.evaluation.figures import save
+
+        save(critical_differences(result), figure)
+    if format == "json":
+        sys.stdout.write(json.dumps(as_json(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        sys.stdout.write(as_csv(result) if format == "csv" else as_markdown(result))
