@@ -108,7 +108,7 @@ def experiment(config: Config) -> Path:
     )
     models = {"robust": robust}
     for path in config.against:
-        models[f"{path.parent.parent.name}/{path.stem}"] = keras.models.load_model(path)
+        models[f"{path.parent.parent.name}/{path.stem}"] = keras.models.load_model(path, compile=False)
     results = {
         name: measure(
             model,

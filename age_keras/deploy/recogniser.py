@@ -55,7 +55,7 @@ class Recogniser:
         if not path.is_file():
             raise InputError(f"there is no model {path}: give a run's checkpoints/*.keras.")
         try:
-            model = keras.models.load_model(path)
+            model = keras.models.load_model(path, compile=False)
             self._last = model.get_layer("probabilities")
         except Exception as error:
             raise InputError(f"{path} is no recogniser: train one with python -m experiments.digits_mnist.") from error

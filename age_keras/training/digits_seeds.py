@@ -96,9 +96,11 @@ def confidence_facts(truth: np.ndarray, logits: np.ndarray, confidence: Confiden
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Saves a model whole or not at all."""
+    """Saves a model for use, without its optimizer; whole or not at all."""
+    plain = keras.models.clone_model(model)
+    plain.set_weights(model.get_weights())
     temporary = path.with_name(f".{path.name}.tmp.keras")
-    model.save(temporary)
+    plain.save(temporary)
     temporary.replace(path)
 
 

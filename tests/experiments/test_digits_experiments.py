@@ -10,6 +10,7 @@ import pytest
 from age_keras.cli import run_experiment
 from age_keras.data.digits import load_sklearn
 from age_keras.data.idx import write_idx
+from age_keras.deploy.recogniser import Recogniser
 from age_keras.errors import InputError
 from age_keras.models.digits import RecogniserConfig
 from age_keras.training.digits import RecogniserTraining
@@ -33,6 +34,9 @@ def test_digits_from_the_command_line_end_in_a_report(tmp_path, capsys):
     assert metrics["images"]["validation"] > 0
     assert set(metrics["single"]["seeds"]) == {"0", "1"}
     assert len(pd.read_csv(run / "predictions.csv")) == metrics["images"]["test"]
+    reading = Recogniser(run / "checkpoints" / "seed0.keras").probabilities(load_sklearn().part("test").images)
+    expected = pd.read_csv(run / "predictions.csv")["Probability"]
+    np.testing.assert_allclose(reading.max(axis=1), expected, atol=1e-4)
     before = (run / "checkpoints" / "seed0.keras").stat().st_mtime_ns
     assert run_experiment(lambda: config, digits_mnist.experiment, argv) == 0
     assert (run / "checkpoints" / "seed0.keras").stat().st_mtime_ns == before  # Nothing was trained again.

@@ -56,3 +56,20 @@ def test_shapley_values_add_up_and_blank_tiles_are_zero():
     nothing, empty, whole = shapley_tiles(model, np.zeros((28, 28), np.uint8))
     assert not nothing.any()
     assert empty == whole
+
+
+def test_the_command_draws_a_row_per_image(tmp_path, capsys):
+    from PIL import Image
+
+    from age_keras import cli
+
+    build_recogniser(RecogniserConfig(**TINY)).save(tmp_path / "m.keras")
+    for i in range(2):
+        Image.fromarray(255 - _image()).save(tmp_path / f"{i}.png")
+    pictures = [str(tmp_path / f"{i}.png") for i in range(2)]
+    command = ["digits", "explain", str(tmp_path / "m.keras"), *pictures, "--out"]
+    assert cli.main([*command, str(tmp_path / "why.png")]) == 0
+    with Image.open(tmp_path / "why.png") as drawn:
+        assert drawn.height > 300
+    assert cli.main([*command, str(tmp_path / "why.gif")]) == 2
+    assert ".png" in capsys.readouterr().err
