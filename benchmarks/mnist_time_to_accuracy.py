@@ -1,17 +1,14 @@
 """Time to 96 %, 99 % and 99.5 % of MNIST's test digits: the recogniser, Keras' simple convnet, the same in PyTorch.
 
-    python benchmarks/mnist_time_to_accuracy.py --path ../shared/data/mnist.npz [--seconds 240] [--torch-python PYTHON]
-    python benchmarks/mnist_time_to_accuracy.py --path ../shared/data/mnist.npz --cells
+    python benchmarks/mnist_time_to_accuracy.py --path ../shared/data/mnist.npz [--seconds 90] [--torch-python PYTHON]
 
 Each way trains in a process of its own, one after the other, on all 60,000 digits from seed 0, and is tested on all
 10,000 at ever longer intervals; testing, reading the data and starting up are not counted, tracing the first step is.
 (a) is https://keras.io/examples/vision/mnist_convnet: two convolutions with max-pooling, dropout 0.5, Adam, batches of
 128. (b) is the network of (a) in PyTorch, same optimizer and batches; it is left out where PyTorch is missing.
-`--cells` times an epoch with LSTM against GRU instead, unrolled and not.
 """
 
 import argparse
-import itertools
 import json
 import os
 import subprocess
@@ -204,49 +201,17 @@ def race_torch(path: Path, seconds: float) -> dict:
     return Race(seconds).run(shuffled(x, y), step, test) | {"parameters": parameters}
 
 
-def time_cells(path: Path, steps: int = 24, rounds: int = 3) -> None:
-    """Epoch time with LSTM against GRU, in turns."""
-    import dataclasses
-
-    from side_by_side import interleave, machine
-
-    from age_keras.models.digits import RecogniserConfig, build_recogniser
-
-    x, y, _, _ = read(path)
-    batches = list(itertools.islice(shuffled(x[..., None], y), steps))
-    ways = {}
-    for cell in ("gru", "lstm"):
-        for unroll in (True, False):
-            config = dataclasses.replace(RecogniserConfig(), recurrence=cell, unroll=unroll)
-            model = build_recogniser(config)
-            model.compile("adamw", "sparse_categorical_crossentropy")
-
-            def way(model=model):
-                for images, labels in batches:
-                    model.train_on_batch(images, labels)
-                return len(batches) * BATCH
-
-            ways[f"{cell}{', unrolled' if unroll else ''}"] = way
-    print(machine())
-    for name, (wall, cpu) in interleave(ways, rounds).items():
-        print(f"{name:<16} {60_000 * wall:7.1f} s an epoch (wall), {60_000 * cpu:7.1f} CPU-s")
-
-
 def main() -> int:
     """Runs the ways one after the other and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", type=Path, required=True, help="mnist.npz")
-    parser.add_argument("--seconds", type=float, default=240, help="CPU-seconds of training that each way gets at most")
+    parser.add_argument("--seconds", type=float, default=90, help="CPU-seconds of training that each way gets at most")
     parser.add_argument("--torch-python", default=sys.executable, help="a Python that has PyTorch")
-    parser.add_argument("--cells", action="store_true", help="time LSTM against GRU instead")
     parser.add_argument("--way", choices=("ours", "keras", "torch"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
         race = {"ours": race_ours, "keras": race_keras, "torch": race_torch}[arguments.way]
         print(json.dumps(race(arguments.path, arguments.seconds)))
-        return 0
-    if arguments.cells:
-        time_cells(arguments.path)
         return 0
     results = {}
     for way in ("ours", "keras", "torch"):
