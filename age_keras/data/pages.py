@@ -117,6 +117,11 @@ def cut_page(path: str | Path, settings: PageSettings) -> Page:
     Raises:
         InputError: the page cannot be decoded, or is so narrow that scaling it would make it enormous.
     """
+    return cut_scaled(scale_page(path, settings), settings)
+
+
+def scale_page(path: str | Path, settings: PageSettings) -> np.ndarray:
+    """Decodes and scales a page, as patches are cut from it: uint8 (height, width, channels). See `cut_page`."""
     page = decode_page(path, settings.channels)
     resampled, filled = scaled_size(*page.size, settings)
     if filled[0] * filled[1] > MAX_PIXELS:
@@ -124,19 +129,27 @@ def cut_page(path: str | Path, settings: PageSettings) -> Page:
     if resampled != page.size:
         page = page.resize(resampled, Image.Resampling.LANCZOS)
     pixels = np.asarray(page).reshape(page.height, page.width, settings.channels)
-    if filled != resampled:
-        pixels = _fill_up(pixels, filled)
-    boxes = _tiles(filled, settings)
+    return pixels if filled == resampled else _fill_up(pixels, filled)
+
+
+def cut_scaled(pixels: np.ndarray, settings: PageSettings) -> Page:
+    """Cuts a scaled page, uint8 (height, width, channels), into patches and drops the blank ones."""
+    boxes = _tiles((pixels.shape[1], pixels.shape[0]), settings)
     ink = _ink_shares(pixels, boxes)
     keep = _keep(pixels, boxes, ink, settings)
     blank = not keep.any()
     if blank:
         keep[np.argmax(ink)] = True
     boxes = boxes[keep]
+    return Page(patches_at(pixels, boxes, settings), boxes, (pixels.shape[1], pixels.shape[0]), blank)
+
+
+def patches_at(pixels: np.ndarray, boxes: np.ndarray, settings: PageSettings) -> np.ndarray:
+    """The patches of a scaled page at some boxes (P, 4): uint8 (P, side, side, channels)."""
     patches = np.stack([pixels[y : y + h, x : x + w] for x, y, w, h in boxes])
     if settings.side != settings.patch_size:
         patches = np.stack([_resize(patch, settings.side) for patch in patches])
-    return Page(patches, boxes, filled, blank)
+    return patches
 
 
 def _tiles(size: tuple[int, int], settings: PageSettings) -> np.ndarray:

@@ -1,0 +1,75 @@
+"""Where on a page a model sees age: older and younger places, as a picture and an interactive page."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from age_keras.errors import InputError
+
+
+def main(
+    model: tyro.conf.Positional[Path],
+    pages: tyro.conf.Positional[tuple[Path, ...]],
+    method: Literal[
+        "grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad", "attention_rollout"
+    ] = "grad_cam",
+    layers: Annotated[int, tyro.conf.arg(metavar="1..4")] = 2,
+    out: Path = Path("explanations"),
+) -> int:
+    """Writes a PNG and an interactive HTML for each page, and prints what was found in one line a page.
+
+    Args:
+        model: a .keras file from a run's checkpoints folder.
+        pages: images, or folders of images.
+        method: of the map; docs/explain.md says which to believe. Attention roll-out is for ViTs with global attention.
+        layers: how many of the model's layers to fuse: more show finer places, 1 is the last feature map alone.
+        out: the folder of the files.
+
+    Returns:
+        0, or 2 where a page could not be read.
+    """
+    if not pages:
+        raise InputError("No page was given: name images, or folders of images.")
+    if not 1 <= layers <= 4:
+        raise InputError(f"--layers must lie between 1 and 4. Received: {layers}.")
+    if not model.is_file():
+        raise InputError(f"There is no model {model}: give a run's checkpoints/*.keras.")
+    from tqdm import tqdm
+
+    from age_keras.data.samples import samples_of
+
+    samples = samples_of(pages)
+    from age_keras.deploy.predictor import Predictor
+    from age_keras.explain.cam import Explainer
+    from age_keras.explain.page import explain_page
+    from age_keras.explain.page_figure import write_png
+    from age_keras.explain.page_html import write_html
+
+    predictor = Predictor(model)
+    explainer = Explainer(predictor.model, predictor.facts["name"], fused=layers)
+    if method not in explainer.methods:
+        raise InputError(f"{explainer.name} has no {method}: choose {', '.join(explainer.methods)}.")
+    if predictor.synthetic:
+        print("The model has learnt from synthetic pages: its ages mean nothing on real ones.", file=sys.stderr)
+    failed = False
+    names = samples.table["ImageID"].str.rsplit(".", n=1).str[0].str.replace("/", "_")
+    clash = names.duplicated(keep=False)
+    names = names.where(~clash, samples.table["ImageID"].str.replace("/", "_"))
+    for name, path in tqdm(list(zip(names, samples.paths, strict=True)), desc="explaining", unit="page", leave=False):
+        try:
+            page = explain_page(explainer, path, predictor.settings, method)
+        except InputError as error:
+            tqdm.write(f"{path}\terror: {error}", file=sys.stdout)
+            failed = True
+            continue
+        picture = write_png(page, predictor.settings, out / f"{name}.png", explainer.name)
+        write_html(page, predictor.settings, out / f"{name}.html", explainer.name)
+        blank = ", no ink found" if page.blank else ""
+        trust = f", follows erasing by {page.agreement:.2f}" if page.signed else ""
+        tqdm.write(
+            f"{path}\t{page.age:.1f} years\t{len(page.patch_ages)} patches{blank}{trust}\t{picture} .html",
+            file=sys.stdout,
+        )
+    return 2 if failed else 0
