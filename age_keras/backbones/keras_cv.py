@@ -176,21 +176,21 @@ def _arrays(layer: keras.layers.Layer) -> list[keras.Variable]:
 IMAGENET = {"imagenet": WeightSource(location="keras-cv")}
 # keras-cv's builder; patch size, channels, heads; parameters, GFLOPs; whether weights are published.
 VITS = {
-    "vit_tiny_16": ("ViTTiny16", (16, 192, 3), 1, 1, True),
-    "vit_tiny_32": ("ViTTiny32", (32, 192, 3), 1, 1, False),
-    "vit_small_16": ("ViTS16", (16, 384, 6), 1, 1, True),
-    "vit_small_32": ("ViTS32", (32, 384, 6), 1, 1, True),
-    "vit_base_16": ("ViTB16", (16, 768, 12), 1, 1, True),
-    "vit_base_32": ("ViTB32", (32, 768, 12), 1, 1, True),
+    "vit_tiny_16": ("ViTTiny16", (16, 192, 3), 5_524_416, 1.25, True),
+    "vit_tiny_32": ("ViTTiny32", (32, 192, 3), 5_938_560, 0.31, False),
+    "vit_small_16": ("ViTS16", (16, 384, 6), 21_665_664, 4.60, True),
+    "vit_small_32": ("ViTS32", (32, 384, 6), 22_493_952, 1.14, True),
+    "vit_base_16": ("ViTB16", (16, 768, 12), 85_798_656, 17.56, True),
+    "vit_base_32": ("ViTB32", (32, 768, 12), 87_455_232, 4.41, True),
 }
 # Depths, channels; parameters, GFLOPs; whether weights are published.
 MITS = {
-    "mit_b0": ((2, 2, 2, 2), (32, 64, 160, 256), 1, 1, True),
-    "mit_b1": ((2, 2, 2, 2), (64, 128, 320, 512), 1, 1, False),
-    "mit_b2": ((3, 4, 6, 3), (64, 128, 320, 512), 1, 1, False),
-    "mit_b3": ((3, 4, 18, 3), (64, 128, 320, 512), 1, 1, False),
-    "mit_b4": ((3, 8, 27, 3), (64, 128, 320, 512), 1, 1, False),
-    "mit_b5": ((3, 6, 40, 3), (64, 128, 320, 512), 1, 1, False),
+    "mit_b0": ((2, 2, 2, 2), (32, 64, 160, 256), 3_319_392, 0.45, True),
+    "mit_b1": ((2, 2, 2, 2), (64, 128, 320, 512), 13_151_424, 1.68, False),
+    "mit_b2": ((3, 4, 6, 3), (64, 128, 320, 512), 24_196_288, 3.0, False),
+    "mit_b3": ((3, 4, 18, 3), (64, 128, 320, 512), 44_072_128, 5.6, False),
+    "mit_b4": ((3, 8, 27, 3), (64, 128, 320, 512), 60_842_688, 8.0, False),
+    "mit_b5": ((3, 6, 40, 3), (64, 128, 320, 512), 81_443_008, 10.6, False),
 }
 
 for _name, (_, (_patch, _width, _heads), _parameters, _gflops, _published) in VITS.items():

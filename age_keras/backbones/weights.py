@@ -1,5 +1,6 @@
 """Weights into a backbone: published ones by name, downloaded once; or a file, without a network."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -90,11 +91,9 @@ def download(spec: BackboneSpec, source: WeightSource) -> Path:
 def _fetch_hub(source: WeightSource) -> Path:
     from huggingface_hub import hf_hub_download
 
-    folder = Path(keras.config.keras_home()) / "models" / "huggingface"
-    fetched = hf_hub_download(
-        source.location, source.filename, revision=source.revision or None, cache_dir=folder, library_name="age_keras"
-    )
-    return Path(fetched)
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    folder = home / "models" / "huggingface"
+    return Path(hf_hub_download(source.location, source.filename, revision=source.revision or None, cache_dir=folder))
 
 
 def _fetch_url(source: WeightSource) -> Path:

@@ -74,9 +74,11 @@ def test_cam_layer_folds_into_a_grid(model, family):
     shape = model.get_layer(name).output.shape
     if spec.tokens:
         side = round((shape[1] - spec.class_tokens) ** 0.5)
-        assert len(shape) == 3 and side * side + spec.class_tokens == shape[1]
+        assert len(shape) == 3
+        assert side * side + spec.class_tokens == shape[1]
     else:
-        assert len(shape) == 4 and shape[1] == shape[2]
+        assert len(shape) == 4
+        assert shape[1] == shape[2]
     assert tuple(model.output.shape[1:-1]) == tuple(shape[1:-1])
 
 

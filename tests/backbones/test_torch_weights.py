@@ -1,0 +1,220 @@
+"""Checkpoints are read without running their code, and fit whole or not at all."""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from age_keras.backbones import beit, build_backbone, get_spec
+from age_keras.backbones.registry import WeightSource
+from age_keras.backbones.torch_weights import WeightMap, load_torch_weights, read_checkpoint
+from age_keras.backbones.weights import download, load_weights
+from age_keras.cli import main
+from age_keras.errors import InputError
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+TINY = {"embed_dim": 16, "depth": 1, "num_heads": 2}
+
+
+def tiny_beit(image_size=32):
+    inputs = keras.Input((image_size, image_size, 3))
+    return keras.Model(inputs, beit.beit(inputs, image_size, **TINY), name="tiny_beit")
+
+
+def published_names(model):
+    """A state dict of the tiny BEiT as its authors name it."""
+    from age_keras.backbones.torch_weights import torch_names
+
+    rng = np.random.default_rng(0)
+    short = {"cls_token.cls_token": "cls_token"}
+    state = {}
+    for name, (variable, layout) in torch_names(model).items():
+        name = short.get(name, name.removesuffix(".scale"))
+        state[name] = rng.standard_normal(layout.torch_shape(tuple(variable.shape))).astype("float32")
+    return state
+
+
+def test_what_torch_saved():
+    state = read_checkpoint(CHECKPOINTS / "small.pth")
+    base = np.arange(12, dtype="float32").reshape(3, 4)
+    expected = {
+        "plain": base,
+        "transposed": base.T,
+        "row": base[1],
+        "half": np.float32([1.5, -2.25]),
+        "brain": np.float32([1.5, -2.25, 3.0]),
+        "count": np.int64(7),
+        "parameter": np.float32([[1, 2]]),
+        "none": np.zeros((0, 3), "float32"),
+    }
+    assert list(state) == list(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(state[name], value)
+    assert state["half"].dtype == state["brain"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("module.pth", "asks for torch.nn.modules.linear.Linear"), ("legacy.pth", "zip format")]
+)
+def test_anything_else_than_tensors_is_refused(name, message):
+    with pytest.raises(InputError, match=message):
+        read_checkpoint(CHECKPOINTS / name)
+
+
+def test_no_code_is_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "run",))
+
+    file = tmp_path / "evil.pth"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("evil/data.pkl", pickle.dumps({"weight": Evil()}))
+    with pytest.raises(InputError, match="nothing in it was run"):
+        read_checkpoint(file)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
+    good = (CHECKPOINTS / "small.pth").read_bytes()
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(good)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, content[:4] if "/data/" in name and len(content) == 48 else content)
+    (tmp_path / "short.pth").write_bytes(out.getvalue())
+    with pytest.raises(InputError, match="not a whole PyTorch checkpoint"):
+        read_checkpoint(tmp_path / "short.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".npz"])
+def test_broken_files(tmp_path, suffix, content):
+    file = tmp_path / f"broken{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"broken\."):
+        read_checkpoint(file)
+
+
+def test_all_or_nothing():
+    model = tiny_beit()
+    state = published_names(model)
+    before = model.get_weights()
+    del state["blocks.0.norm1.weight"]
+    state["blocks.0.surplus"] = np.zeros(3, "float32")
+    state["blocks.0.mlp.fc1.bias"] = np.zeros(5, "float32")
+    with pytest.raises(InputError) as error:
+        load_torch_weights(model, state, beit.WEIGHT_MAP, source="file.pth")
+    for part in ("file.pth", "left over: 1 (blocks.0.surplus)", "missing: 1 (blocks.0.norm1.weight)", "(5,)", "(64,)"):
+        assert part in str(error.value)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_two_names_for_one_variable():
+    with pytest.raises(InputError, match="would both be a"):
+        load_torch_weights(tiny_beit(), {"a": np.zeros(1), "b": np.zeros(1)}, WeightMap(rename=(("^b$", "a"),)))
+
+
+def test_positions_at_another_size():
+    small, large = tiny_beit(32), tiny_beit(64)
+    state = published_names(small)
+    load_torch_weights(large, state, beit.WEIGHT_MAP)
+    table = keras.ops.convert_to_numpy(large.get_layer("blocks.0.attn").table)
+    np.testing.assert_array_equal(table[-3:], state["blocks.0.attn.relative_position_bias_table"][-3:])
+    centre = table[:49].reshape(7, 7, -1)[3, 3]
+    np.testing.assert_allclose(centre, state["blocks.0.attn.relative_position_bias_table"][:9].reshape(3, 3, -1)[1, 1])
+
+
+def test_convert_on_the_command_line(tmp_path, capsys, monkeypatch):
+    from functools import partial
+
+    from safetensors.numpy import save_file
+
+    from age_keras.backbones import registry
+
+    spec = get_spec("beit_base")
+    small = registry.replace(spec, build=partial(beit.beit, **TINY))
+    monkeypatch.setitem(registry._SPECS, "beit_base", small)
+    state = published_names(tiny_beit())
+    save_file(state, tmp_path / "beit.safetensors")
+    out = tmp_path / "new" / "beit.keras"
+    arguments = ["backbones", "convert", "beit_base", str(tmp_path / "beit.safetensors"), str(out)]
+    assert main([*arguments, "--image-size", "32", "--preprocessing", "none"]) == 0
+    model = tiny_beit()
+    load_torch_weights(model, state, beit.WEIGHT_MAP)
+    x = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(np.asarray(keras.saving.load_model(out)(x)), np.asarray(model(x)))
+    assert list(out.parent.iterdir()) == [out]
+    capsys.readouterr()
+
+    assert main([*arguments[:4], str(tmp_path / "out.h5")]) == 2
+    assert "must end in .keras" in capsys.readouterr().err
+    assert main([*arguments[:3], str(tmp_path / "none.pth"), str(out)]) == 2
+    assert "none.pth" in capsys.readouterr().err
+    del state["cls_token"]
+    save_file(state, tmp_path / "beit.safetensors")
+    assert main([*arguments, "--image-size", "32"]) == 2
+    assert "missing: 1 (cls_token" in capsys.readouterr().err
+
+
+def test_hub_file_by_name(tmp_path, monkeypatch, capsys):
+    import huggingface_hub
+
+    calls = []
+
+    def fetched(repository, filename, revision, cache_dir, **_):
+        calls.append((repository, filename, revision))
+        return str(CHECKPOINTS / "small.pth")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetched)
+    spec = get_spec("fastervit_0")
+    assert download(spec, WeightSource("owner/name", "model.pth", "abc")) == CHECKPOINTS / "small.pth"
+    assert calls == [("owner/name", "model.pth", "abc")]
+    with pytest.raises(InputError):
+        load_weights(keras.Sequential(name="other"), spec, "imagenet")
+    assert "does not allow commercial use" in capsys.readouterr().err
+
+
+def test_without_a_network(monkeypatch):
+    import huggingface_hub
+
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    spec = get_spec("swinv2_tiny")
+    with pytest.raises(InputError, match=r"huggingface.co/timm/swinv2_tiny.*model.safetensors by hand.*weights=FILE"):
+        download(spec, spec.weights["imagenet"])
+
+
+def test_keras_files(tmp_path):
+    model = build_backbone("resnet10", 32)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    x = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    for name in ("model.keras", "model.weights.h5"):
+        again = build_backbone("resnet10", 32, weights=tmp_path / name)
+        np.testing.assert_array_equal(np.asarray(again(x)), np.asarray(model(x)))
+    with pytest.raises(InputError, match="no published PyTorch weights"):
+        build_backbone("resnet10", 32, weights=CHECKPOINTS / "small.pth")
+    with pytest.raises(InputError, match="There are no weights 'imagenet'"):
+        build_backbone("resnet10", 32, weights="imagenet")
+
+
+def test_list(capsys):
+    import json
+
+    assert main(["backbones", "list", "--format", "json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"swinv2_tiny", "beit_base", "dit_base", "mobilevit_xxs", "tinyvit_5m", "vit_tiny_16", "mit_b0"} <= set(rows)
+    assert not rows["fastervit_0"]["commercial"]
+    for row in rows.values():
+        assert row["parameters"] > 1000
+        assert row["gflops"] > 0
+        assert row["licence"]
+    assert main(["backbones", "list", "--format", "csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(rows) + 1
