@@ -51,7 +51,7 @@ def keras_steps(name: str, batch: int):
 
 
 def torch_steps(name: str, batch: int):
-    """The same of timm's network, channels last; None where torch or timm are not installed or timm has not this one."""
+    """The same of timm's network, channels last; None without torch or timm, or where timm has not this one."""
     family, _, size = name.partition("_")
     try:
         import timm
