@@ -6,10 +6,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 
 from age_keras.data.pages import PageSettings, cut_page
 from age_keras.data.samples import samples_of
 from age_keras.errors import InputError
+from age_keras.evaluation.intervals import bound
 from age_keras.models.bundle import load_bundle
 from age_keras.training.configuration import from_dict
 
@@ -58,6 +60,7 @@ class Predictor:
         self.model, self.facts = load_bundle(self.path)
         if self.facts.get("kind") != "age":
             raise InputError(f"{self.path} is a model for {self.facts.get('kind')}, not for ages.")
+        self.calibration = pd.DataFrame(self.facts.get("calibration") or {})
         self.settings = from_dict(PageSettings, self.facts["pages"], f"{self.path}: pages")
 
     @property
@@ -97,3 +100,12 @@ class Predictor:
         """Years for patches uint8 (P, S, S, C): float32 (P, 1), or (P, 3) for a quantile head."""
         batches = [patches[i : i + BATCH] for i in range(0, len(patches), BATCH)]
         return np.concatenate([keras.ops.convert_to_numpy(self.model(batch, training=False)) for batch in batches])
+
+    def _bounds(self, raw: np.ndarray, coverage: float) -> tuple[float | None, float | None]:
+        """The interval of a page whose patches' mean output is `raw`, (1,) or (3,), as in a run's predictions."""
+        if self.calibration.empty:
+            return None, None
+        quantiles = {"Lower": raw[:1], "Upper": raw[2:]} if len(raw) == 3 else {}
+        page = pd.DataFrame({"Writer": "", "TrueAge": np.nan, "Prediction": raw[len(raw) // 2 :][:1], **quantiles})
+        lower, upper = bound(self.calibration, page, coverage)
+        return float(lower[0]), float(upper[0])

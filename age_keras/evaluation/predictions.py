@@ -19,6 +19,8 @@ from age_keras.evaluation.table_columns import number_column, read_table, text_c
 from age_keras.files import atomic_write
 
 COLUMNS = ("ImageID", "TrueAge", "Prediction", "Model", "Fold", "Writer", "Split")
+# Of one model's page: the interval, and what a quantile head said before calibration.
+BOUNDS = ("Lower", "Upper", "LowerQuantile", "UpperQuantile")
 _HHD_NAME = re.compile(r"(?:^|[/\\])w(\d+)_([A-Za-z]+)_\d+[^/\\]*$")
 
 
@@ -59,7 +61,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     long["Model"] = text_column(long, "Model", path)
     for column in ("TrueAge", "Prediction"):
         long[column] = number_column(long, column, path)
-    for column in ("Lower", "Upper"):
+    for column in BOUNDS:
         if column in long:
             long[column] = number_column(long, column, path, missing=True)
     if (outside := (long.TrueAge < 0) | (long.TrueAge > 130)).any():
@@ -165,7 +167,7 @@ def align(frame: pd.DataFrame) -> Aligned:
     model, models = pd.factorize(frame.Model)
     page, keys = pd.factorize(frame.ImageID + "\0" + frame.Fold.astype(str))
     first = np.unique(page, return_index=True)[1]
-    pages = frame.iloc[first].drop(columns=["Model", "Prediction", "Lower", "Upper"], errors="ignore")
+    pages = frame.iloc[first].drop(columns=["Model", "Prediction", *BOUNDS], errors="ignore")
     truth = pages.TrueAge.to_numpy()
     if (differs := np.abs(truth[page] - frame.TrueAge.to_numpy()) > 1e-6).any():
         row = frame[differs].iloc[0]
@@ -197,7 +199,7 @@ def align(frame: pd.DataFrame) -> Aligned:
 def _from_wide(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if "Model" in table:
         raise InputError(f"{path} has a column Model but no column Prediction; add it, or give each model a column.")
-    known = {*COLUMNS, "Sex", "Hand", "Source", "AgeGroup", "Lower", "Upper"}
+    known = {*COLUMNS, "Sex", "Hand", "Source", "AgeGroup", *BOUNDS}
     models = []
     for column in (c for c in table.columns if c not in known):
         numbers = pd.to_numeric(table[column], errors="coerce")

@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from age_keras.evaluation import document, tables
+from age_keras.evaluation import document, interval_table, tables
 from age_keras.evaluation.check import Check
 from age_keras.evaluation.checks import run_checks
 from age_keras.evaluation.evaluate import Evaluation, evaluate
 from age_keras.evaluation.fairness import gaps
 from age_keras.evaluation.figures import Drawn, draw_figures, save
+from age_keras.evaluation.interval_figure import interval_calibration
+from age_keras.evaluation.intervals import add_intervals, can_calibrate
 from age_keras.evaluation.labels import labels_of
 from age_keras.evaluation.learning_curves import learning_curves, read_history
 from age_keras.evaluation.page_gallery import page_gallery
-from age_keras.evaluation.predictions import read_predictions
+from age_keras.evaluation.predictions import read_predictions, select
 from age_keras.evaluation.run_facts import RunFacts, run_facts
 from age_keras.evaluation.verdict import verdict
 from age_keras.files import atomic_write, write_json
@@ -65,7 +67,7 @@ def write_report(
     checks = run_checks(result)
     write_json(run / "metrics.json", document.as_json(result, checks))
     figures = {drawn.path.stem: drawn for drawn in draw_figures(result, run / "figures")}
-    figures |= _run_figures(run, result, images)
+    figures |= _run_figures(run, frame, result, images)
     text = "\n\n".join(_sections(run, title, result, checks, figures, facts, notes)) + "\n"
     with atomic_write(run / "report.md") as file:
         file.write(text)
@@ -77,8 +79,18 @@ def _cross_validated(frame: pd.DataFrame) -> bool:
     return scored.Fold.nunique() > 1
 
 
-def _run_figures(run: Path, result: Evaluation, images: Callable[[str], Path | None] | None) -> dict[str, Drawn]:
+def _run_figures(
+    run: Path, frame: pd.DataFrame, result: Evaluation, images: Callable[[str], Path | None] | None
+) -> dict[str, Drawn]:
     found: dict[str, Drawn] = {}
+    if result.coverage is not None and can_calibrate(frame):
+        drawn = interval_calibration(lambda coverage: select(add_intervals(frame, coverage)))
+        caption = (
+            "Left: how many writers' ages lie within, against how many should; a calibrated model's points lie in the "
+            "grey band 95 times in 100. Right: the width that it takes."
+        )
+        path = save(drawn, run / "figures" / "intervals.png")
+        found["intervals"] = Drawn(path, "Calibration of the intervals", caption)
     history = read_history(run / "history.csv")
     curves = learning_curves(history) if history is not None else None
     if curves is not None:
@@ -111,7 +123,9 @@ def _sections(
     parts += ["## Error by age band", tables.band_table(result), _image(figures["error_by_band"])]
     parts += ["## 95% intervals", document.interval_note(result), tables.interval_table(result)]
     if result.coverage is not None:
-        parts += ["## Prediction intervals", tables.coverage_table(result)]
+        parts += ["## Prediction intervals", interval_table.note(), interval_table.overall_table(result.aligned)]
+        parts += [f"### By age band: {name}", interval_table.band_table(result.aligned, best)]
+        parts += [_image(figures["intervals"])] if "intervals" in figures else []
     parts += [_image(figures["error_distribution"])]
     if result.folds is not None:
         parts += ["## Pooled", "All pages together, whatever their fold.", tables.pooled_table(result)]

@@ -128,12 +128,6 @@ def group_table(result: Evaluation, model: int, groups: Literal["single", "cross
     return markdown(header, rows)
 
 
-def coverage_table(result: Evaluation) -> str:
-    """How many ages lie within their bounds, and how wide these are."""
-    rows = [[m, number(c, 1), number(w)] for m, (c, w) in zip(result.models, result.coverage, strict=True)]
-    return markdown(["", "Ages within %", "Mean width (years)"], rows)
-
-
 def source_table(result: Evaluation, models: Sequence[int]) -> str:
     """Skill within each source against that source's own constant."""
     header = ["Source", "Pages", "Writers", "Own constant", "MAE", *(f"Skill of {result.models[m]}" for m in models)]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from age_keras.data.bands import BAND_EDGES
+from age_keras.evaluation.intervals import add_intervals
 from age_keras.evaluation.predictions import write_predictions
 from age_keras.files import atomic_write
 from age_keras.models.bundle import save_bundle
@@ -98,10 +99,11 @@ def train_unit(study: Study, backbone: str, part: Part, count: str = "", progres
 
 
 def gather(study: Study, units: Sequence[tuple[str, Part]]) -> pd.DataFrame:
-    """Puts the records of all trainings together: `predictions.csv` and `history.csv`."""
+    """Puts the records of all trainings together, with intervals: `predictions.csv` and `history.csv`."""
     labels = [unit_label(backbone, part) for backbone, part in units]
     state = study.run.path / "state"
-    predictions = pd.concat([pd.read_csv(state / f"{label}.csv", dtype={"Writer": str}) for label in labels])
+    records = [pd.read_csv(state / f"{label}.csv", dtype={"Writer": str}) for label in labels]
+    predictions = add_intervals(pd.concat(records, ignore_index=True))
     write_predictions(study.run.file("predictions.csv"), predictions)
     with atomic_write(study.run.file("history.csv")) as file:
         pd.concat([pd.read_csv(state / f"{label}.history.csv") for label in labels]).to_csv(file, index=False)

@@ -1,0 +1,71 @@
+"""Prediction intervals for a table of predictions, calibrated by writer, and how often they hold the age."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+# The matrices are small: threads would cost more time than they save.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import tyro
+
+from age_keras.evaluation.interval_files import IntervalSource
+from age_keras.evaluation.interval_table import band_table, coverage_rows, note, overall_table
+from age_keras.evaluation.intervals import check_coverage
+from age_keras.evaluation.predictions import align, write_predictions
+
+
+def main(
+    calibration: tyro.conf.Positional[Path],
+    test: tyro.conf.Positional[Path | None] = None,
+    coverage: float = 0.9,
+    method: Literal["split", "mondrian", "cqr", "cross"] | None = None,
+    out: Path | None = None,
+    format: Literal["md", "json"] = "md",
+    figure: Path | None = None,
+) -> None:
+    """Adds Lower and Upper to predictions, and prints coverage and width, overall and by age band.
+
+    Args:
+        calibration: predictions of pages with known ages that the models have not learnt from (validation), long or
+            wide, or a run's folder.
+        test: predictions to bound. Defaults to none: CALIBRATION is a run with validation rows, or holds out-of-fold
+            predictions, and each fold is bounded by the errors in the other folds.
+        coverage: share of new writers whose age is to lie within, in (0, 1).
+        method: `split` (the same width for all), `mondrian` (a width for each band of predicted age), `cqr` (moves the
+            Lower and Upper of a quantile head), `cross` (by the other folds; with two tables CV+). Defaults to `cqr`
+            where there are Lower and Upper, else `split`; with out-of-fold predictions alone always by other folds.
+        out: write the predictions with Lower and Upper to this file.
+        format: of the output.
+        figure: also draw nominal against actual coverage into this PNG file.
+    """
+    check_coverage(coverage)
+    source = IntervalSource(calibration, test, method)
+    rows = source.rows(coverage)
+    aligned = align(rows)
+    if out:
+        write_predictions(out, rows)
+    if figure:
+        from age_keras.evaluation.figures import save
+        from age_keras.evaluation.interval_figure import interval_calibration
+
+        save(interval_calibration(source.rows), figure)
+    if format == "json":
+        models = {name: [_plain(r) for r in coverage_rows(aligned, m)] for m, name in enumerate(aligned.models)}
+        document = {"coverage": coverage, "method": method, "pages": len(aligned.pages), "models": models}
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return
+    errors = np.abs(aligned.predictions - aligned.truth).mean(axis=1)
+    best = int(errors.argmin())
+    parts = [note(coverage), overall_table(aligned), f"## By age band: {aligned.models[best]}"]
+    parts.append(band_table(aligned, best))
+    if not source.known_writers:
+        parts.append("Writers are not known: each page counts as its own writer.")
+    sys.stdout.write("\n\n".join(parts) + "\n")
+
+
+def _plain(row: dict) -> dict:
+    return {**row, "writer_interval": [float(v) if np.isfinite(v) else None for v in row["writer_interval"]]}

@@ -1,0 +1,98 @@
+"""How often ages lie within their intervals, and how wide these are: overall, and by true and by predicted band."""
+
+from typing import Any
+
+import numpy as np
+
+from age_keras.data.bands import band_index, band_names
+from age_keras.evaluation.bootstrap import RESAMPLES, percentile_interval, writer_weights
+from age_keras.evaluation.metrics import per_writer
+from age_keras.evaluation.predictions import Aligned
+from age_keras.evaluation.tables import bounds, markdown, number
+
+
+def coverage_rows(aligned: Aligned, model: int, resamples: int = RESAMPLES, seed: int = 0) -> list[dict[str, Any]]:
+    """Coverage and width of one model's intervals.
+
+    Args:
+        aligned: with lower and upper bounds.
+        model: its number.
+        resamples, seed: of the bootstrap over writers.
+
+    Returns:
+        A dictionary for `all` pages, each true band and each band of predictions that has pages: `group`, `band`,
+        `pages`, `writers`, `page_coverage` and `writer_coverage` (percent; the latter, where each writer counts once,
+        is what conformal intervals promise), `writer_interval` (95 %, bootstrap over writers), `width` and
+        `median_width` (years). Only pages with bounds count.
+    """
+    lower, upper = aligned.lower[model], aligned.upper[model]
+    known = np.isfinite(lower) & np.isfinite(upper)
+    true, said = band_index(aligned.truth), band_index(aligned.predictions[model])
+    groups = [("all", "all", known)]
+    for name, bands in (("true age", true), ("predicted age", said)):
+        groups += [(name, band, known & (bands == i)) for i, band in enumerate(band_names())]
+    rows = []
+    for group, band, keep in groups:
+        if not keep.any():
+            continue
+        inside = ((lower <= aligned.truth) & (aligned.truth <= upper))[keep]
+        writers = np.unique(aligned.writers[keep], return_inverse=True)[1]
+        share = per_writer(inside[None], writers)[0]
+        draws = writer_weights(len(share), resamples, seed) @ share / len(share)
+        width = (upper - lower)[keep]
+        rows.append(
+            {
+                "group": group,
+                "band": band,
+                "pages": int(keep.sum()),
+                "writers": len(share),
+                "page_coverage": 100 * float(inside.mean()),
+                "writer_coverage": 100 * float(share.mean()),
+                "writer_interval": 100 * percentile_interval(draws, writers=len(share)),
+                "width": float(width.mean()),
+                "median_width": float(np.median(width)),
+            }
+        )
+    return rows
+
+
+def overall_table(aligned: Aligned) -> str:
+    """Coverage and width of every model over all pages."""
+    rows = [
+        _line(name, coverage_rows(aligned, model)[0])
+        for model, name in enumerate(aligned.models)
+        if np.isfinite(aligned.lower[model]).any()
+    ]
+    return markdown(["", *_HEADER], rows)
+
+
+def band_table(aligned: Aligned, model: int) -> str:
+    """Coverage and width of one model by true band and by predicted band."""
+    rows = coverage_rows(aligned, model)
+    lines = [_line("all pages" if r["group"] == "all" else f"{r['group']} {r['band']}", r) for r in rows]
+    return markdown(["", *_HEADER], lines)
+
+
+def note(coverage: float | None = None) -> str:
+    """How the table is read."""
+    made = f"Made to hold the age of {coverage:.0%} of new writers. " if coverage else ""
+    return (
+        f"{made}Writers %: each writer counts once, as is promised; pages %: a writer with many pages counts more. "
+        "No band of true ages is promised anything: where the model answers about the mean, the old are missed."
+    )
+
+
+_HEADER = ["Pages", "Writers", "Pages %", "Writers %", "95% interval", "Mean width (years)", "Median width"]
+
+
+def _line(name: str, row: dict[str, Any]) -> list[str]:
+    return [
+        name,
+        str(row["pages"]),
+        str(row["writers"]),
+        number(row["page_coverage"], 1),
+        number(row["writer_coverage"], 1),
+        bounds(row["writer_interval"], 1),
+        number(row["width"], 1),
+        number(row["median_width"], 1),
+    ]
