@@ -1,0 +1,161 @@
+"""A Keras Tuner hypermodel whose `fit` is a cross-validation: fold after fold, resumable, raced, recorded.
+
+It knows nothing of what is trained; `hypermodel.py` and `digits_hypermodel.py` do.
+"""
+
+import datetime
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+
+from tuning.failures import RefusedError, cause_of
+from tuning.objective import Objective, race
+from tuning.trials import COMPLETE, CUT, ENDED, FAILED, TrialRecord, Trials
+
+MOST_STARTS = 3
+"""A trial that was started so often and got no further each time is given up: what kills it is the trial itself."""
+
+OnEpoch = Callable[[int, dict], None]
+
+
+class CrossValidated(keras_tuner.HyperModel):
+    """A hypermodel judged on folds. A subclass says what the space is and how one fold is trained.
+
+    Args:
+        trials: the records.
+        objective: what is made small or large.
+        folds: their number.
+        race_strength: of the race, see `tuning.objective`; 0 cuts nothing.
+        keep: of how many best trials the models stay on disk.
+        worker: the name under which trials are recorded.
+    """
+
+    def __init__(
+        self,
+        trials: Trials,
+        objective: Objective,
+        folds: int,
+        race_strength: float = 1.0,
+        keep: int = 1,
+        worker: str = "tuner0",
+    ):
+        super().__init__()
+        self.trials, self.objective, self.folds = trials, objective, folds
+        self.race_strength, self.keep, self.worker = race_strength, keep, worker
+        self.on_event: Callable[[TrialRecord, dict | None], None] = lambda record, logs: None
+
+    def space(self, hp: keras_tuner.HyperParameters) -> Any:
+        """Declares the hyper-parameters, and returns the configuration that they make."""
+        raise TypeError(f"{type(self).__name__} must define `space`.")
+
+    def fit_fold(self, hp: keras_tuner.HyperParameters, fold: int, folder: Path, on_epoch: OnEpoch) -> dict[str, Any]:
+        """Trains and scores one fold.
+
+        Args:
+            hp: with the trial's values.
+            fold: from 1.
+            folder: the trial's, for the state of a running fold and for its model.
+            on_epoch: to be called after each epoch with (epoch, logs).
+
+        Returns:
+            The fold's figures, the objective's among them, `epochs` and `curve`.
+        """
+        raise TypeError(f"{type(self).__name__} must define `fit_fold`.")
+
+    def declared(self) -> keras_tuner.HyperParameters:
+        """All hyper-parameters of the space."""
+        hp = keras_tuner.HyperParameters()
+        self.space(hp)
+        return hp
+
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: Any = None, trial_id: str = "0", **_: Any
+    ) -> dict[str, float]:
+        """Cross-validates one configuration, or goes on with it.
+
+        Args:
+            hp: with the trial's values.
+            model: not used: every fold trains a fresh model.
+            trial_id: the trial's name.
+
+        Returns:
+            `objective` and `sd`, over the folds.
+
+        Raises:
+            FailedTrialError: with the reason, which is also in the record.
+        """
+        record = self.trials.read(trial_id) or TrialRecord(trial_id, dict(hp.values))
+        if record.status not in ENDED:
+            self._start(record, hp)
+            try:
+                self._run_folds(record, hp)
+            except Exception as error:  # Whatever a configuration does, the search goes on.
+                record.cause, record.reason = cause_of(error)
+                record.status = FAILED
+            self._end(record)
+        if record.status == FAILED:
+            raise keras_tuner.errors.FailedTrialError(record.reason)
+        return {"objective": record.objective, "sd": record.sd or 0.0}
+
+    def _start(self, record: TrialRecord, hp: keras_tuner.HyperParameters) -> None:
+        record.wanted = int(hp.values.get("tuner/epochs") or self.folds)  # Hyperband's epochs are folds here.
+        record.starts += 1
+        record.worker = self.worker
+        record.started = record.started or datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        self.trials.write(record)
+        self.on_event(record, None)
+
+    def _run_folds(self, record: TrialRecord, hp: keras_tuner.HyperParameters) -> None:
+        if record.starts > MOST_STARTS:
+            fold, epoch = record.furthest
+            raise RefusedError(
+                "killed",
+                f"its process died {record.starts - 1} times at fold {fold}, epoch {epoch}: probably out of memory",
+            )
+        known = self.trials.finished_folds(record.values, record.trial)
+        for fold in range(len(record.folds) + 1, record.wanted + 1):
+            record.folds.append(known[fold] if fold in known else self._train_fold(record, hp, fold))
+            record.starts = 1
+            if self._cut(record):
+                return
+            self.trials.write(record)
+            self.on_event(record, None)
+        record.status = COMPLETE
+
+    def _train_fold(self, record: TrialRecord, hp: keras_tuner.HyperParameters, fold: int) -> dict[str, Any]:
+        def on_epoch(epoch: int, logs: dict) -> None:
+            if not math.isfinite(logs.get("loss", 0.0)):
+                raise RefusedError("nan", f"the loss became {logs['loss']} in fold {fold}, epoch {epoch + 1}")
+            if [fold, epoch + 1] > record.furthest:
+                record.furthest, record.starts = [fold, epoch + 1], 1
+                self.trials.write(record)
+            self.on_event(record, logs)
+
+        begin = datetime.datetime.now()
+        figures = self.fit_fold(hp, fold, self.trials.room(record.trial), on_epoch)
+        value = figures[self.objective.name]
+        if not math.isfinite(value):
+            raise RefusedError("nan", f"{self.objective.name} is {value} in fold {fold}")
+        return {"fold": fold, **figures, "seconds": (datetime.datetime.now() - begin).total_seconds()}
+
+    def _cut(self, record: TrialRecord) -> bool:
+        others = [other for other in self.trials.ranked() if other.trial != record.trial]
+        best = others[0] if others else None
+        values = record.column(self.objective.name)
+        cut, estimate = race(values, best and best.column(self.objective.name), self.race_strength, self.objective.sign)
+        if cut and len(values) < record.wanted:
+            record.status, record.objective, record.sd = CUT, estimate, None
+            record.reason = (
+                f"after {len(values)} of {record.wanted} folds {estimate:.3g} was to be expected, "
+                f"against {best.objective:.3g} of trial {best.trial}"
+            )
+            return True
+        return False
+
+    def _end(self, record: TrialRecord) -> None:
+        self.trials.write(record)
+        self.trials.keep_best(self.keep)
+        self.on_event(record, None)

@@ -1,0 +1,212 @@
+"""Keras Tuner's oracles, made to survive being killed at any moment.
+
+Keras Tuner writes its state and each trial into several files, none of them atomically, and leaves some of it out: the
+order of `GridSearchOracle` (its issue 1055), the random state of `BayesianOptimizationOracle`, that an ended trial has
+ended. Here an oracle's whole state is one JSON file, replaced in one step after every change: a search that was killed
+goes on with the very trials that an uninterrupted one would have run.
+"""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import keras_tuner
+import numpy as np
+from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.oracles import BayesianOptimizationOracle, GridSearchOracle, HyperbandOracle, RandomSearchOracle
+
+from age_keras.files import write_json
+
+OracleName = Literal["random", "hyperband", "bayesian", "grid"]
+SAME_FAILURES = 3
+HYPERBAND_FACTOR = 2
+
+
+class Durable:
+    """What is added to an oracle: one file of state, no trial lost or run twice, and a stop after like failures.
+
+    Attributes:
+        path: the file of its state.
+        failure: gives, for the name of a failed trial, its cause and a sentence; read from the trial's record, since
+            Keras Tuner's messages between machines leave both out.
+        stopped_because: why the search stopped early; None while it has not.
+    """
+
+    path: Path
+    failure: Callable[[str], tuple[str, str]]
+    stopped_because: str | None = None
+    _counted_from = 0
+    _held = False
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id: str) -> Trial:
+        """The next trial for a worker: its own unfinished one first, then one that lost its worker, then a new one."""
+        if self.stopped_because:
+            return Trial(self.get_space(), trial_id="", status=TrialStatus.STOPPED)
+        with self._one_save():
+            trial = super().create_trial(tuner_id)
+        if trial.status == TrialStatus.STOPPED and self.ongoing_trials:
+            # A worker may yet die: whoever is left takes its trial over.
+            trial.status = TrialStatus.IDLE
+        return trial
+
+    @keras_tuner.synchronized
+    def end_trial(self, trial: Trial) -> None:
+        """Takes a trial's result; a second report of the same trial changes nothing."""
+        if trial.trial_id in self.end_order:
+            return
+        with self._one_save():
+            super().end_trial(trial)
+            self._stop_after_like_failures()
+
+    @keras_tuner.synchronized
+    def release(self, tuner_id: str) -> str | None:
+        """Takes a lost worker's trial back, for the next who asks. Returns its name."""
+        self.tuner_ids.discard(tuner_id)
+        trial = self.ongoing_trials.pop(tuner_id, None)
+        if trial is None:
+            return None
+        # Not RUNNING: `BayesianOptimizationOracle` would give a running trial without a worker another one's score.
+        trial.status = TrialStatus.INVALID
+        self._retry_queue.append(trial.trial_id)
+        self.save()
+        return trial.trial_id
+
+    def save(self) -> None:
+        if not self._held:
+            write_json(self.path, self.get_state())
+
+    def reload(self) -> None:
+        """Goes on from the file. Unfinished trials stay with their workers, see `create_trial` and `release`."""
+        self.set_state(json.loads(self.path.read_text(encoding="utf-8")))
+
+    def get_state(self) -> dict[str, Any]:
+        trials = {name: trial.get_state() for name, trial in self.trials.items()}
+        return {**super().get_state(), "trials": trials, "stopped_because": self.stopped_because}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.trials = {name: Trial.from_state(trial) for name, trial in state["trials"].items()}
+        super().set_state(state)
+        # Whoever starts a stopped search again has mended the cause, or wants to see whether it is gone.
+        self._counted_from = len(self.end_order)
+
+    def _save_trial(self, trial: Trial) -> None:
+        """Trials are part of the state."""
+
+    @contextlib.contextmanager
+    def _one_save(self):
+        """Keras Tuner saves in the middle of a change; here the file is replaced once, after it."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        self.save()
+
+    def _stop_after_like_failures(self) -> None:
+        last = self.end_order[self._counted_from :][-SAME_FAILURES:]
+        if len(last) < SAME_FAILURES or any(self.trials[name].status != TrialStatus.FAILED for name in last):
+            return
+        failures = [self.failure(name) for name in last]
+        if len({cause for cause, _ in failures}) == 1:
+            self.stopped_because = failures[-1][1]
+
+
+class DurableRandom(Durable, RandomSearchOracle):
+    """Random search (Bergstra and Bengio 2012)."""
+
+
+class DurableHyperband(Durable, HyperbandOracle):
+    """Hyperband (Li et al. 2018) with folds as the resource: an early round runs the first folds only."""
+
+
+class DurableBayesian(Durable, BayesianOptimizationOracle):
+    """A Gaussian process and its lower confidence bound."""
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):  # Its matrices are tiny: threads only wait for each other.
+            return super().populate_space(trial_id)
+
+    def get_state(self) -> dict[str, Any]:
+        kind, keys, *rest = self._random_state.get_state()
+        return {**super().get_state(), "random_state": [kind, keys.tolist(), *rest]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        kind, keys, *rest = state["random_state"]
+        self._random_state.set_state((kind, np.array(keys, np.uint32), *rest))
+
+
+class DurableGrid(Durable, GridSearchOracle):
+    """Every combination, the defaults first."""
+
+    def get_state(self) -> dict[str, Any]:
+        order = self._ordered_ids
+        names = order._memory
+        after = {names[i]: names[j] for i, j in order._next_index.items() if i is not None and j is not None}
+        first = set(names) - set(after.values())
+        chain = [first.pop()] if first else []
+        while chain and chain[-1] in after:
+            chain.append(after[chain[-1]])
+        return {**super().get_state(), "ordered_ids": chain, "populate_next": list(self._populate_next)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        self._ordered_ids = type(self._ordered_ids)()
+        for name in state["ordered_ids"]:
+            self._ordered_ids.insert(name)
+        self._populate_next = list(state["populate_next"])
+
+
+def make_oracle(
+    name: OracleName,
+    path: Path,
+    space: keras_tuner.HyperParameters,
+    direction: Literal["min", "max"],
+    trials: int,
+    folds: int,
+    seed: int,
+    failure: Callable[[str], tuple[str, str]],
+) -> keras_tuner.Oracle:
+    """An oracle that asks for at most so many trials.
+
+    Args:
+        name: which.
+        path: the file of its state.
+        space: all hyper-parameters, declared.
+        direction: of the objective.
+        trials: at most; 0 for as many as the oracle has.
+        folds: of a whole trial.
+        seed: of its choices.
+        failure: see `Durable`.
+    """
+    shared = {
+        "objective": keras_tuner.Objective("objective", direction),
+        "hyperparameters": space,
+        "seed": seed + 1,  # Keras Tuner takes a seed of 0 for none.
+        "max_consecutive_failed_trials": 10**9,  # `Durable` looks at the causes instead.
+    }
+    if name == "hyperband":
+        oracle = DurableHyperband(max_epochs=folds, factor=HYPERBAND_FACTOR, hyperband_iterations=math.inf, **shared)
+        oracle.max_trials = trials or _one_sweep(oracle)
+    elif name == "bayesian":
+        first = min(3 * len(space.space), max(3, (trials or 30) // 3))
+        oracle = DurableBayesian(max_trials=trials or None, num_initial_points=first, **shared)
+    else:
+        oracle = {"random": DurableRandom, "grid": DurableGrid}[name](max_trials=trials or None, **shared)
+    oracle.path, oracle.failure, oracle.verbose = path, failure, 0
+    return oracle
+
+
+def _one_sweep(oracle: HyperbandOracle) -> int:
+    """Trials of one sweep over all of Hyperband's brackets."""
+    return sum(
+        oracle._get_size(bracket, number)
+        for bracket in range(oracle._get_num_brackets())
+        for number in range(oracle._get_num_rounds(bracket))
+    )

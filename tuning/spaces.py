@@ -1,0 +1,112 @@
+"""The spaces that are searched: functions from Keras Tuner's `hp` to a configuration.
+
+    config = mission(hp, base)
+
+What a space does not name stays as in `base`. Shares of unfrozen layers are a few steps, not a continuum: every trial
+with the same share then shares one frozen prefix, whose features are computed once for the whole search.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import keras_tuner
+
+from age_keras.models.digits import RecogniserConfig
+from age_keras.training.age_config import AgeConfig
+from age_keras.training.digits import RecogniserTraining
+
+SpaceName = Literal["mission", "wide", "recogniser"]
+UNFREEZE = [0.25, 0.0, 0.1, 0.5]  # Keras Tuner takes the first as the default.
+FINE_TUNE_RATE = 0.1
+"""The learning rate of fine-tuning, as a share of the head's; the published protocol has 1e-4 and 1e-3."""
+
+
+def mission(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
+    """Dropout, learning rate and share of unfrozen layers, and the backbone where `base` names several."""
+    dropout = hp.Float("dropout", 0.0, 0.7, step=0.1, default=0.5)
+    rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
+    share = hp.Choice("unfreeze", UNFREEZE, ordered=True)
+    training = base.training
+    fine_tune = replace(
+        training.fine_tune,
+        unfreeze=share,
+        learning_rate=rate * FINE_TUNE_RATE,
+        # With nothing unfrozen, fine-tuning would be more of phase 1.
+        epochs=training.fine_tune.epochs if share else 0,
+    )
+    # Where `base` has no phase 1, a head alone still needs epochs.
+    head = replace(
+        training.head, learning_rate=rate, epochs=training.head.epochs or (0 if share else training.fine_tune.epochs)
+    )
+    return replace(
+        base,
+        model=replace(base.model, backbone=_backbone(hp, base), dropout=dropout),
+        training=replace(training, head=head, fine_tune=fine_tune),
+    )
+
+
+def wide(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
+    """The mission's, and head, loss, pooling, optimizer, weight decay, augmentation, its strength, and views."""
+    config = mission(hp, base)
+    head = hp.Choice("head", ["regression", "dldl", "corn", "mean_variance", "quantile"])
+    loss = hp.Choice("loss", ["mae", "mse", "huber"], parent_name="head", parent_values=["regression"])
+    pooling = hp.Choice("pooling", ["average", "max", "average_max"])
+    optimizer = hp.Choice("optimizer", ["adam", "adamw", "sgd"])
+    decay = hp.Float(
+        "weight_decay", 1e-5, 1e-1, sampling="log", default=1e-2, parent_name="optimizer", parent_values=["adamw"]
+    )
+    augment = hp.Choice("augment", ["handwriting", "published", "none"])
+    moving = {"parent_name": "augment", "parent_values": ["handwriting", "published"]}
+    strength = hp.Float("strength", 0.5, 1.5, step=0.25, default=1.0, **moving)
+    views = hp.Choice("views", [4, 1, 2, 8], ordered=True, **moving)
+    training = config.training
+    step = {"optimizer": optimizer, "weight_decay": decay if optimizer == "adamw" else 0.0}
+    model = replace(config.model, head=head, pooling=pooling)
+    if head == "regression":
+        model = replace(model, loss=loss)
+    training = replace(
+        training, augment=augment, head=replace(training.head, **step), fine_tune=replace(training.fine_tune, **step)
+    )
+    if augment != "none":
+        training = replace(training, strength=strength, views=views)
+    return replace(config, model=model, training=training)
+
+
+def recogniser(
+    hp: keras_tuner.HyperParameters, model: RecogniserConfig, training: RecogniserTraining
+) -> tuple[RecogniserConfig, RecogniserTraining]:
+    """The recogniser's width, sequence, cell, attention and dropout; its training's rate, decay and smoothing."""
+    width = hp.Choice("width", [1.0, 0.5, 0.75, 1.5], ordered=True)
+    model = replace(
+        model,
+        stem=_wide(model.stem, width),
+        stages=tuple(tuple(_wide(filters, width) for filters in stage) for stage in model.stages),
+        sequence=hp.Choice("sequence", ["columns", "rows"]),
+        recurrence=hp.Choice("recurrence", ["gru", "lstm", "none"]),
+        units=hp.Choice("units", [64, 32, 96], ordered=True),
+        attention=hp.Choice("attention", ["multihead", "dot", "none"]),
+        dropout=hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.2),
+    )
+    return model, replace(
+        training,
+        learning_rate=hp.Float("learning_rate", 5e-4, 1e-2, sampling="log", default=3e-3),
+        weight_decay=hp.Float("weight_decay", 1e-3, 1e-1, sampling="log", default=2e-2),
+        label_smoothing=hp.Float("label_smoothing", 0.0, 0.1, step=0.025, default=0.05),
+    )
+
+
+AGE_SPACES: dict[str, Callable[[keras_tuner.HyperParameters, AgeConfig], AgeConfig]] = {
+    "mission": mission,
+    "wide": wide,
+}
+
+
+def _backbone(hp: keras_tuner.HyperParameters, base: AgeConfig) -> str:
+    if len(base.backbones) == 1:
+        return base.backbones[0]
+    return hp.Choice("backbone", list(base.backbones))
+
+
+def _wide(filters: int, width: float) -> int:
+    return max(8, 8 * round(filters * width / 8))

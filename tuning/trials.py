@@ -1,0 +1,169 @@
+"""The trials of a search: one JSON file each, written atomically after every fold; the truth about what was done.
+
+    <run>/trials/07.json   {"trial", "values", "status", "reason", "cause", "folds": [...], "objective", "sd", ...}
+    <run>/trials/07/       a running fold's state, and the models of the best trials
+
+Whatever is killed, a finished fold stays finished: who takes the trial up again reads the file and goes on from there.
+"""
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from age_keras.files import atomic_write, write_json
+from tuning.objective import Objective, mean_and_sd
+
+RUNNING, COMPLETE, CUT, FAILED = "running", "complete", "cut", "failed"
+ENDED = (COMPLETE, CUT, FAILED)
+
+
+@dataclass
+class TrialRecord:
+    """What is known of a trial.
+
+    Attributes:
+        trial: its name.
+        values: hyper-parameters by name; keys with a slash are the oracle's own.
+        status: `running`, `complete` (all its folds), `cut` or `failed`.
+        reason: in a sentence, why it was cut or failed.
+        cause: of a failure, the kind, by which failures in a row are compared.
+        folds: a dictionary for each finished fold: `fold`, figures, `seconds`, `epochs`, `curve` (validation error of
+            each epoch), `reused` (the trial that trained it, where it was another).
+        wanted: how many folds it has when it is whole.
+        objective: mean over folds; of a cut trial, the estimate of it.
+        sd: over its folds.
+        starts: how often it was started without getting any further.
+        furthest: the fold and epoch it has reached.
+        worker: who ran it last.
+        started: when, in ISO 8601.
+    """
+
+    trial: str
+    values: dict[str, Any]
+    status: str = RUNNING
+    reason: str | None = None
+    cause: str | None = None
+    folds: list[dict[str, Any]] = field(default_factory=list)
+    wanted: int = 0
+    objective: float | None = None
+    sd: float | None = None
+    starts: int = 0
+    furthest: list[int] = field(default_factory=lambda: [0, 0])
+    worker: str = ""
+    started: str = ""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The hyper-parameters without the oracle's own entries."""
+        return {name: value for name, value in self.values.items() if "/" not in name}
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the folds that it trained itself."""
+        return sum(fold["seconds"] for fold in self.folds if not fold.get("reused"))
+
+    def column(self, name: str) -> list[float]:
+        """A figure of the folds, in the order in which they were done."""
+        return [fold[name] for fold in self.folds]
+
+
+class Trials:
+    """The folder of all records of a search.
+
+    Args:
+        folder: usually `<run>/trials`.
+        objective: what ranks them.
+        folds: of a whole trial.
+    """
+
+    def __init__(self, folder: Path, objective: Objective, folds: int):
+        self.folder, self.objective, self.folds = Path(folder), objective, folds
+
+    def path(self, trial: str) -> Path:
+        return self.folder / f"{trial}.json"
+
+    def room(self, trial: str) -> Path:
+        """The folder of a trial's state and models; it is made."""
+        folder = self.folder / trial
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def read(self, trial: str) -> TrialRecord | None:
+        """A trial's record, or None where it has none."""
+        try:
+            return TrialRecord(**json.loads(self.path(trial).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def write(self, record: TrialRecord) -> None:
+        """Writes a record, with its mean and spread over the folds."""
+        if record.folds and record.status != CUT:
+            record.objective, record.sd = mean_and_sd(record.column(self.objective.name))
+        write_json(self.path(record.trial), asdict(record))
+
+    def all(self) -> list[TrialRecord]:
+        """All records, in the order of their names."""
+        return [record for path in sorted(self.folder.glob("*.json")) if (record := self.read(path.stem))]
+
+    def ranked(self) -> list[TrialRecord]:
+        """The trials that ran all folds, the best first; of equals the first."""
+        whole = [r for r in self.all() if r.status == COMPLETE and len(r.folds) == self.folds]
+        return sorted(whole, key=lambda r: (self.objective.sign * r.objective, r.trial))
+
+    def finished_folds(self, values: dict[str, Any], but: str) -> dict[int, dict[str, Any]]:
+        """Folds that another trial of the same hyper-parameters has trained, by number.
+
+        So Hyperband's promoted trials go on from the folds of the round before, and no oracle pays twice.
+        """
+        wanted = {name: value for name, value in values.items() if "/" not in name}
+        found: dict[int, dict[str, Any]] = {}
+        for record in self.all():
+            if record.trial != but and record.parameters == wanted:
+                for fold in record.folds:
+                    found.setdefault(fold["fold"], {"reused": record.trial, **fold})
+        return found
+
+    def keep_best(self, count: int) -> None:
+        """Deletes the models and states of ended trials, but the models of the best `count`."""
+        best = {record.trial for record in self.ranked()[:count]}
+        for record in self.all():
+            if record.status in ENDED and record.trial not in best:
+                shutil.rmtree(self.folder / record.trial, ignore_errors=True)
+
+    def write_table(self, path: Path) -> None:
+        """`trials.csv`: a row for each trial, the best first, then the cut, the failed and the running ones."""
+        records = self.all()
+        rank = {record.trial: place for place, record in enumerate(self.ranked(), start=1)}
+        names = sorted({name for record in records for name in record.parameters})
+        records.sort(key=lambda r: (rank.get(r.trial, len(rank) + 1), r.status, r.trial))
+        header = ["trial", "rank", "status", "objective", "sd", "folds", "seconds", "worker", *names]
+        header += [f"fold{fold}" for fold in range(1, self.folds + 1)] + ["reason"]
+        with atomic_write(path) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            for record in records:
+                writer.writerow(self._row(record, rank.get(record.trial, ""), names))
+
+    def _row(self, record: TrialRecord, rank: int | str, names: Sequence[str]) -> list:
+        by_fold = {fold["fold"]: fold[self.objective.name] for fold in record.folds}
+        return [
+            record.trial,
+            rank,
+            record.status,
+            _rounded(record.objective),
+            _rounded(record.sd),
+            len(record.folds),
+            round(record.seconds, 1),
+            record.worker,
+            *(record.parameters.get(name, "") for name in names),
+            *(_rounded(by_fold.get(fold)) for fold in range(1, self.folds + 1)),
+            record.reason or "",
+        ]
+
+
+def _rounded(value: float | None) -> float | str:
+    return "" if value is None else round(value, 4)

@@ -1,0 +1,64 @@
+"""What a search says while it runs: one bar over all folds of all trials, with the time left."""
+
+from tqdm import tqdm
+
+from tuning.trials import CUT, ENDED, FAILED, TrialRecord, Trials
+
+
+class SearchBar:
+    """One bar; folds of finished, cut and failed trials count as done.
+
+    Args:
+        trials: the records.
+        total: trials wanted; 0 where it is not known.
+        show: whether to.
+    """
+
+    def __init__(self, trials: Trials, total: int, show: bool = True):
+        self.trials, self.total = trials, total
+        folds = total * trials.folds or None
+        self.bar = tqdm(total=folds, desc="search", unit="fold", disable=not show, dynamic_ncols=True, smoothing=0.05)
+        self.said: set[str] = {record.trial for record in trials.all() if record.status in ENDED}
+        self._move()
+
+    def on_event(self, record: TrialRecord, logs: dict | None) -> None:
+        """For `CrossValidated.on_event`: an epoch, a fold or a trial has ended."""
+        if logs is None:
+            self.refresh()
+            self.bar.set_description(f"trial {record.trial}, fold {min(len(record.folds) + 1, record.wanted)}")
+        else:
+            epoch = record.furthest[1]
+            self.bar.set_postfix_str(f"epoch {epoch}, val_mae {logs.get('val_mae', float('nan')):.2f}{self._best()}")
+
+    def refresh(self) -> None:
+        """Reads the records again, says which trials have ended, and moves the bar."""
+        for record in self.trials.all():
+            if record.status in ENDED and record.trial not in self.said:
+                self.said.add(record.trial)
+                self.bar.write(describe(record))
+        self._move()
+
+    def close(self) -> None:
+        self.bar.close()
+
+    def _move(self) -> None:
+        done = sum((record.wanted if record.status in ENDED else len(record.folds)) for record in self.trials.all())
+        if self.bar.total is None or done <= self.bar.total:
+            self.bar.update(done - self.bar.n)
+
+    def _best(self) -> str:
+        ranked = self.trials.ranked()
+        return f", best {ranked[0].objective:.3f}" if ranked else ""
+
+
+def describe(record: TrialRecord) -> str:
+    """A line on an ended trial."""
+    values = ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in record.parameters.items()
+    )
+    if record.status == FAILED:
+        return f"trial {record.trial} failed: {record.reason} ({values})"
+    if record.status == CUT:
+        return f"trial {record.trial} cut {record.reason} ({values})"
+    return f"trial {record.trial}: {record.objective:.3f} ± {record.sd or 0:.3f} ({values})"
