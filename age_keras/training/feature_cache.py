@@ -30,7 +30,7 @@ from tqdm import tqdm
 from age_keras.files import cache_dir
 from age_keras.training.cache_room import default_disk_budget, default_memory_budget, make_room, touch
 from age_keras.training.feature_entry import FeatureEntry
-from age_keras.training.feature_store import FeatureStore, View
+from age_keras.training.feature_store import FeatureStore, View, rounding_error
 from age_keras.training.prefix import Split
 from age_keras.training.prefix_pass import PrefixPass, patch_identities
 
@@ -240,13 +240,3 @@ class _TooCoarseError(Exception):
     def __init__(self, error: float):
         super().__init__(error)
         self.error = error
-
-
-def rounding_error(exact: np.ndarray, stored: np.ndarray) -> float:
-    """The largest error, relative to the value or, where that is larger, to the root mean square of all values."""
-    if exact.dtype == stored.dtype:
-        return 0.0
-    exact = exact.astype(np.float32)
-    scale = np.maximum(np.abs(exact), np.sqrt(np.mean(np.square(exact, dtype=np.float64))))
-    error = np.max(np.abs(stored.astype(np.float32) - exact) / np.maximum(scale, np.finfo(np.float32).tiny))
-    return float(error) if np.isfinite(error) else float("inf")

@@ -80,3 +80,13 @@ class FeatureStore:
 
 def _numpy_dtype(name: str) -> np.dtype:
     return np.dtype(tf.as_dtype(name).as_numpy_dtype)
+
+
+def rounding_error(exact: np.ndarray, stored: np.ndarray) -> float:
+    """The largest error, relative to the value or, where that is larger, to the root mean square of all values."""
+    if exact.dtype == stored.dtype:
+        return 0.0
+    exact = exact.astype(np.float32)
+    scale = np.maximum(np.abs(exact), np.sqrt(np.mean(np.square(exact, dtype=np.float64))))
+    error = np.max(np.abs(stored.astype(np.float32) - exact) / np.maximum(scale, np.finfo(np.float32).tiny))
+    return float(error) if np.isfinite(error) else float("inf")

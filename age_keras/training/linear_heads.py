@@ -22,6 +22,7 @@ import tensorflow as tf
 from age_keras.data.augment import epoch_views
 from age_keras.data.pipeline import batch_indices
 from age_keras.training.feature_store import FeatureStore
+from age_keras.training.head_watch import HeadWatch
 
 HUBER_DELTA = 5.0
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # Adam (Kingma and Ba 2015), as Keras has it by default.
@@ -126,7 +127,7 @@ class LinearHeads:
         targets = np.where(train.any(axis=1) | validate.any(axis=1), targets, np.float32(0))
         state = _State(self.heads, plain.boundary[0].shape[0], batch_size)
         held_out = tf.constant(plain.gather(checked)[0])
-        watched = [_Watch(head) for head in self.heads]
+        watched = [HeadWatch(head) for head in self.heads]
         slab = max(1, SLAB_BYTES // (held_out.shape[1] * 4 * batch_size)) * batch_size
         augmented = any(view is not None for view in copies.views)
         for epoch in range(epochs):
@@ -146,12 +147,12 @@ class LinearHeads:
                 if not watch.stopped:
                     loss, error, weight = sums[:, k]
                     logs = {"loss": loss / weight, "mae": error / weight, "val_mae": float(mae[k])}
-                    rates[k] = watch.after(epoch, logs, float(rates[k]), state, k)
+                    rates[k] = watch.after(epoch, logs, float(rates[k]), lambda k=k: state.weights(k))
             state.rate.assign(rates)
             state.moving.assign([float(not watch.stopped) for watch in watched])
             if all(watch.stopped for watch in watched):
                 break
-        return [TrainedHead(w.kernel[:, None], w.bias[None], w.best_epoch, w.history) for w in watched]
+        return [TrainedHead(*w.weights, w.best_epoch, w.history) for w in watched]
 
 
 class _State:
@@ -175,6 +176,10 @@ class _State:
             for (rate, seed), members in groups.items()
         ]
         self._back = np.argsort(np.concatenate([members for _, _, members in self.groups]))
+
+    def weights(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel (D, 1) and bias (1,) of a head."""
+        return self.kernel[k].numpy()[:, None], self.bias[k].numpy()[None]
 
     @tf.function(autograph=False)
     def predict(self, features):
@@ -230,32 +235,3 @@ class _State:
         change = (moves * rate)[:, None] * first / (tf.sqrt(second) + EPSILON)
         self.kernel.assign_sub(change[:, :-1])
         self.bias.assign_sub(change[:, -1])
-
-
-class _Watch:
-    """Early stopping and learning rate of one head, as Keras' EarlyStopping and ReduceLROnPlateau do it."""
-
-    def __init__(self, head: HeadSettings):
-        self.head, self.history, self.stopped = head, [], False
-        self.best, self.best_epoch, self.waited = np.inf, 0, 0
-        self.plateau, self.reduce_waited = np.inf, 0
-        self.kernel = self.bias = None
-
-    def after(self, epoch: int, logs: dict, rate: float, state: _State, k: int) -> float:
-        """Takes note of an epoch; returns the next learning rate."""
-        head, value = self.head, logs["val_mae"]
-        self.history.append({**logs, "learning_rate": rate})
-        if value < self.best:
-            self.best, self.best_epoch, self.waited = value, epoch, 0
-            self.kernel, self.bias = state.kernel[k].numpy(), state.bias[k].numpy()
-        else:
-            self.waited += 1
-            self.stopped = head.patience is not None and self.waited >= head.patience
-        if value < self.plateau - 1e-4:  # The least change that ReduceLROnPlateau heeds by default.
-            self.plateau, self.reduce_waited = value, 0
-        else:
-            self.reduce_waited += 1
-            if head.reduce_patience is not None and self.reduce_waited >= head.reduce_patience:
-                self.reduce_waited = 0
-                return rate * head.reduce_factor
-        return rate
