@@ -33,11 +33,12 @@ def main(
 ) -> None:
     """Combines models, with weights learnt on validation pages and scored once on test pages.
 
-    With one table of out-of-fold predictions, each fold is combined by what the other folds taught.
+    One table is enough where it has both splits, val and test; or out-of-fold predictions, where each fold is combined
+    by what the other folds taught.
 
     Args:
         validation: predictions that the weights are learnt from, long or wide; or a run's folder.
-        test: predictions that are scored. Defaults to none: VALIDATION holds out-of-fold predictions.
+        test: predictions that are scored. Defaults to none: VALIDATION has them too, or is out of fold.
         members: groups of models for the published weightings, each a comma-separated list. Defaults to every subset
             of up to six models.
         step: of the published grid search.
@@ -46,13 +47,22 @@ def main(
     """
     if not 0 < step <= 0.5 or abs(1 / step - round(1 / step)) > 1e-9:
         raise InputError(f"--step must be one over a whole number, e.g. 0.1. Received: {step}.")
-    learn = align(select(read_predictions(validation), None if test else "oof"))
+    frame = read_predictions(validation)
+    splits = set(frame.Split)
+    within = test is None and {"val", "test"} <= splits
+    if test is None and not within and "oof" not in splits:
+        raise InputError(
+            f"{validation} alone has neither folds nor the splits val and test: give validation and test predictions, "
+            "or a column Fold."
+        )
+    learn = align(select(frame, ("val" if "val" in splits else None) if test or within else "oof"))
     if len(learn.models) < 2:
         raise InputError(f"{validation} has one model, {learn.models[0]}: an ensemble needs two or more.")
-    if test is None:
-        text, frame = _cross_fitted(learn, format)
+    if test or within:
+        scored = select(read_predictions(test) if test else frame, "test" if within else None)
+        text, frame = _split(learn, match(learn, align(scored)), members, step, format)
     else:
-        text, frame = _split(learn, match(learn, align(select(read_predictions(test)))), members, step, format)
+        text, frame = _cross_fitted(learn, format)
     sys.stdout.write(text)
     if out:
         write_predictions(out, frame)

@@ -71,12 +71,12 @@ def match(validation: Aligned, scored: Aligned) -> Aligned:
     """
     if missing := [m for m in validation.models if m not in scored.models]:
         raise InputError(f"The scored predictions lack the model {missing[0]!r}; they have {', '.join(scored.models)}.")
-    shared = set(validation.pages.ImageID) & set(scored.pages.ImageID)
-    if shared:
-        raise InputError(
-            f"{len(shared)} pages are in both tables ({min(shared)}): weights must be learnt on pages that are not "
-            "scored."
-        )
+    for column, what in (("ImageID", "page"), ("Writer", "writer")):
+        if shared := set(validation.pages[column]) & set(scored.pages[column]):
+            raise InputError(
+                f"{len(shared)} {what}s are in both tables ({min(shared)}): weights must be learnt on {what}s that are "
+                "not scored."
+            )
     order = [scored.models.index(m) for m in validation.models]
     return Aligned(
         scored.pages, validation.models, scored.predictions[order], None, None, scored.missing, scored.repeated
