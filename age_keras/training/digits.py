@@ -105,6 +105,7 @@ def train_recogniser(
             epochs=training.epochs,
             initial_epoch=first,
             steps_per_epoch=steps,
+            shuffle=False,  # The batches are shuffled already.
             validation_data=_plain_batches(validation, classes),
             callbacks=[*watch, *callbacks],
             verbose=0,

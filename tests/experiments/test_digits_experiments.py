@@ -16,8 +16,8 @@ from age_keras.models.digits import RecogniserConfig
 from age_keras.training.digits import RecogniserTraining
 from experiments import digits_ablation, digits_emnist, digits_mnist, digits_robust, digits_writers
 
-TINY = RecogniserConfig(stem=6, stages=((8,), (8,)), units=8, heads=2, bidirectional=False, dropout=0.0)
-QUICK = RecogniserTraining(epochs=2, batch_size=64, learning_rate=0.01)
+TINY = RecogniserConfig(stem=4, stages=((6,), (8,)), units=8, recurrence="none", heads=2, dropout=0.0)
+QUICK = RecogniserTraining(epochs=1, batch_size=64, learning_rate=0.01)
 
 
 def test_digits_from_the_command_line_end_in_a_report(tmp_path, capsys):

@@ -8,14 +8,13 @@ import pytest
 import tensorflow as tf
 
 from age_keras.data.characters import Characters
-from age_keras.data.digits import load_sklearn
 from age_keras.errors import InputError
 from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model
 from age_keras.training.adversarial import AdversarialTrainer, Adversary, perturb
 from age_keras.training.digits import RecogniserTraining, augmented_batches, predict_probabilities, train_recogniser
 from age_keras.training.schedules import WarmupCosine, learning_rate
 
-TINY = RecogniserConfig(stem=6, stages=((8,), (8,)), units=8, heads=2, bidirectional=False, dropout=0.1)
+TINY = RecogniserConfig(stem=4, stages=((6,), (8,)), units=8, recurrence="none", attention="none", dropout=0.1)
 FAST = RecogniserTraining(epochs=3, batch_size=64, learning_rate=0.01)
 
 
@@ -49,21 +48,33 @@ class StopAfter(keras.callbacks.Callback):
         self.at = epoch
 
 
-def test_it_learns_and_tells_its_epochs(tmp_path):
-    model = _model()
-    training = dataclasses.replace(FAST, epochs=6)
-    history = train_recogniser(model, _bars(256), _bars(64, 1), training, tensorboard=tmp_path / "tb")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A model that tells the bars apart, its record, and TensorBoard's folder."""
+    model, folder = _model(), tmp_path_factory.mktemp("tensorboard")
+    training = dataclasses.replace(FAST, epochs=10)
+    return model, train_recogniser(model, _bars(256), _bars(64, 1), training, tensorboard=folder), folder
+
+
+def test_it_learns_and_tells_its_epochs(trained):
+    model, history, folder = trained
     test = _bars(100, 2)
     assert (predict_probabilities(model, test.images).argmax(axis=1) == test.labels).mean() > 0.95
-    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert [row["epoch"] for row in history] == list(range(1, 11))
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= set(history[0])
-    assert list(tmp_path.glob("tb/*/events*"))
+    assert list(folder.glob("*/events*"))
     assert predict_probabilities(model, test.images[:0]).shape == (0, 2)
 
 
-@pytest.mark.parametrize("keep", ["last", "best"])
-def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, keep):
-    training = dataclasses.replace(FAST, keep=keep)
+def test_the_weights_left_are_those_that_were_validated(trained):
+    model, history, _ = trained
+    held = _bars(64, 1)
+    accuracy = (predict_probabilities(model, held.images).argmax(axis=1) == held.labels).mean()
+    assert accuracy == pytest.approx(history[-1]["val_accuracy"])
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
+    training = FAST
     train, held = _bars(192), _bars(64, 1)
     whole = _model()
     expected = train_recogniser(whole, train, held, training, state=tmp_path / "whole.npz")
@@ -79,17 +90,10 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, keep):
     np.testing.assert_array_equal(once_more.weights[0], again.weights[0])
 
 
-def test_the_weights_left_are_those_that_were_validated():
-    model, held = _model(), _bars(64, 1)
-    history = train_recogniser(model, _bars(192), held, FAST)
-    accuracy = (predict_probabilities(model, held.images).argmax(axis=1) == held.labels).mean()
-    assert accuracy == pytest.approx(history[-1]["val_accuracy"])
-
-
 def test_early_stopping_keeps_the_best_epoch():
-    training = dataclasses.replace(FAST, epochs=20, patience=1, keep="best", learning_rate=0.05, schedule="constant")
+    training = dataclasses.replace(FAST, epochs=12, patience=1, keep="best", learning_rate=0.05, schedule="constant")
     history = train_recogniser(_model(), _bars(128), _bars(64, 1), training)
-    assert len(history) < 20
+    assert len(history) < 12
 
 
 def test_plain_sgd_without_average_or_warp():
@@ -132,9 +136,8 @@ def test_schedules_rise_and_fall():
 
 
 @pytest.mark.parametrize("kind", ["fgsm", "pgd"])
-def test_the_adversary_stays_near_and_raises_the_loss(kind):
-    model = _model(config=dataclasses.replace(TINY, normalise=False))
-    train_recogniser(model, _bars(256), _bars(64, 1), dataclasses.replace(FAST, epochs=4))
+def test_the_adversary_stays_near_and_raises_the_loss(trained, kind):
+    model = trained[0]
     bars = _bars(40, 3)
     images, labels = tf.constant(bars.images[..., None], tf.float32), tf.one_hot(bars.labels, 2)
     to_logits = logits_model(model)
@@ -151,19 +154,18 @@ def test_the_adversary_stays_near_and_raises_the_loss(kind):
 def test_adversarial_training_trains_the_wrapped_model():
     model = _model(config=dataclasses.replace(TINY, normalise=False))
     before = model.get_layer("stem_conv").kernel.numpy().copy()
-    trainer = AdversarialTrainer(model, Adversary(epsilon=0.1, clean=0.3), total_steps=8)
-    history = train_recogniser(trainer, _bars(128), _bars(64, 1), dataclasses.replace(FAST, epochs=4))
+    trainer = AdversarialTrainer(model, Adversary(epsilon=0.1, clean=0.3), total_steps=4)
+    history = train_recogniser(trainer, _bars(128), _bars(64, 1), dataclasses.replace(FAST, epochs=2))
     assert np.abs(model.get_layer("stem_conv").kernel.numpy() - before).max() > 0
     assert np.isfinite(history[-1]["loss"])
     assert 0 <= history[-1]["accuracy"] <= 1
 
 
-def test_foolbox_breaks_a_plain_model_and_reports_who_withstood():
+def test_foolbox_breaks_a_plain_model_and_reports_who_withstood(trained):
     pytest.importorskip("foolbox", reason="attacks need the extra: pip install 'age_keras[attacks]'")
     from age_keras.training.attacks import robust_accuracy
 
-    model, bars = _model(), _bars(40, 3)
-    train_recogniser(model, _bars(256), _bars(64, 1), dataclasses.replace(FAST, epochs=5))
+    model, bars = trained[0], _bars(40, 3)
     to_logits = logits_model(model)
 
     def attacked(**options):
@@ -176,11 +178,3 @@ def test_foolbox_breaks_a_plain_model_and_reports_who_withstood():
     assert attacked(epsilon=0.5)[0] < clean
     with pytest.raises(InputError, match="fgsm"):
         attacked(attack="magic")
-
-
-def test_sklearn_digits_go_through(tmp_path):
-    digits = load_sklearn()
-    keras.utils.set_random_seed(0)
-    model = build_recogniser(TINY)
-    history = train_recogniser(model, digits.part("train"), digits.part("test"), dataclasses.replace(FAST, epochs=1))
-    assert history[0]["accuracy"] > 0.1
