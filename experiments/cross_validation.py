@@ -13,6 +13,7 @@ from pathlib import Path
 
 from age_keras.cli import run_experiment
 from age_keras.evaluation.report import write_report
+from age_keras.training.age_config import TrainingConfig
 from age_keras.training.crossval import CrossValidationConfig, fold_parts
 from age_keras.training.study import open_study
 from age_keras.training.units import train_all
@@ -22,7 +23,7 @@ STUDY = ("resnet50", "inception_v3", "inception_resnet_v2", "densenet121", "effi
 
 def get_config() -> CrossValidationConfig:
     """The study's five CNNs, five folds."""
-    return CrossValidationConfig(backbones=STUDY)
+    return CrossValidationConfig(backbones=STUDY, training=TrainingConfig(batched_heads=True))
 
 
 def experiment(config: CrossValidationConfig) -> Path:

@@ -64,7 +64,12 @@ class AgeModel:
 
 
 def build_age_model(
-    config: ModelConfig, image_size: int, channels: int = 1, median: float = 0.0, deviation: float = 1.0
+    config: ModelConfig,
+    image_size: int,
+    channels: int = 1,
+    median: float = 0.0,
+    deviation: float = 1.0,
+    seed: int | None = None,
 ) -> AgeModel:
     """Builds the regressor.
 
@@ -74,11 +79,14 @@ def build_age_model(
         channels: of the patches, 1 or 3.
         median: age, in years, that the untrained model answers: the training writers' median.
         deviation: mean absolute deviation of the training writers' ages, in years.
+        seed: of the weights that are not loaded, and of dropout; sets Keras' global seed. Defaults to none.
 
     Raises:
         InputError: see `build_backbone`; a class token that the backbone has not.
     """
     spec = get_spec(config.backbone)
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
     options = {"drop_path_rate": config.drop_path_rate} if config.drop_path_rate else {}
     weights = None if config.weights == "none" else config.weights
     backbone = build_backbone(config.backbone, image_size, channels, weights, config.preprocessing, **options)

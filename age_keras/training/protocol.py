@@ -18,6 +18,7 @@ from age_keras.models.heads import HEADS, AgeError
 from age_keras.training.age_config import AgeConfig, PhaseConfig
 from age_keras.training.callbacks import EpochKeeper, ProgressBar, Stopper, fresh_counters, new_phase
 from age_keras.training.feeds import PatchData, PixelFeed, make_feed
+from age_keras.training.linear_heads import TrainedHead
 from age_keras.training.optimizers import build_optimizer, layer_rates
 from age_keras.training.state import assign, load_state, to_array
 
@@ -69,6 +70,7 @@ def train(
     table: pd.DataFrame,
     part: Part,
     state: Path | None = None,
+    head: TrainedHead | None = None,
     callbacks: Callable[[PhaseConfig], list[keras.callbacks.Callback]] | None = None,
     on_epoch: Callable[[int, dict], None] | None = None,
     title: str = "",
@@ -82,6 +84,7 @@ def train(
         table: the pages: `Age`, `Writer`.
         part: which pages do what.
         state: a file that resumes a killed training; None for none.
+        head: phase 1's result, where it was trained together with other folds' (`batched_heads`).
         callbacks: makes further Keras callbacks for a phase (TensorBoard).
         on_epoch: called after each epoch with (epoch, logs); may raise to end the training.
         title: what the progress bar says.
@@ -90,16 +93,13 @@ def train(
     Returns:
         The model at its best epoch, its history and its predictions of the pages that choose and that score.
     """
-    chooses = part.score if config.training.selection == "published" and not part.choose.any() else part.choose
+    chooses = choosing_pages(config, part)
     learn, choose, others = (_patches(data, pages) for pages in (part.learn, chooses, chooses | part.score))
-    with _machine(config) as scope:
-        writers = table[part.learn].groupby("Writer")["Age"].median()
-        median = float(writers.median())
-        deviation = float((writers - median).abs().mean())
+    with machine(config) as scope:
+        median, deviation = writer_ages(table, part)
         with scope():
-            keras.utils.set_random_seed(config.seed)
             side, channels = data.store.patches.shape[1], data.store.patches.shape[-1]
-            model = build_age_model(config.model, side, channels, median, deviation)
+            model = build_age_model(config.model, side, channels, median, deviation, config.seed)
         saved = load_state(state) if state else None
         counters, arrays = saved or (fresh_counters(), None)
         phases = [getattr(config.training, name) for name in PHASES]
@@ -132,6 +132,8 @@ def train(
                 best = arrays["best"]
             else:
                 counters |= {"phase": number, "epoch": first_epoch} | new_phase()
+                if head is not None and number == 0:
+                    counters |= _take_over(head, model, part)
                 best = [to_array(v) for v in variables]
             arrays = None
             facts = {"fold": part.fold, "phase": PHASES[number]}
@@ -162,6 +164,33 @@ def train(
     return Trained(model, pd.DataFrame(counters["history"]), pages, sample, notes)
 
 
+def choosing_pages(config: AgeConfig, part: Part) -> np.ndarray:
+    """The pages that choose the epoch, bool (N,): in the published protocol's cross-validation, the scored ones."""
+    return part.score if config.training.selection == "published" and not part.choose.any() else part.choose
+
+
+def writer_ages(table: pd.DataFrame, part: Part) -> tuple[float, float]:
+    """Median age of the training writers, and their mean absolute deviation from it, in years."""
+    writers = table[part.learn].groupby("Writer")["Age"].median()
+    median = float(writers.median())
+    return median, float((writers - median).abs().mean())
+
+
+def _take_over(head: TrainedHead, model: AgeModel, part: Part) -> dict:
+    """Puts a head into the model, and gives the counters of a phase 1 that has ended with it."""
+    model.trained.get_layer("head_output").set_weights([head.kernel, head.bias])
+    rows = [{"fold": part.fold, "phase": PHASES[0], "epoch": i, **logs} for i, logs in enumerate(head.history)]
+    best = min(logs["val_mae"] for logs in head.history)
+    return {
+        "epoch": len(rows),
+        "best": best,
+        "best_epoch": head.best_epoch,
+        "best_phase": 0,
+        "history": rows,
+        "stopped": True,
+    }
+
+
 def _patches(data: PatchData, pages: np.ndarray) -> np.ndarray:
     """Rows of the patches of some pages."""
     return np.flatnonzero(pages[data.store.page])
@@ -185,7 +214,7 @@ def _predict_pages(feed: PixelFeed, config: AgeConfig, data: PatchData, pages: n
 
 
 @contextlib.contextmanager
-def _machine(config: AgeConfig) -> Iterator[Callable]:
+def machine(config: AgeConfig) -> Iterator[Callable]:
     """Sets the precision for a training, and gives the scope of its distribution strategy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.runtime.precision)

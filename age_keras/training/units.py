@@ -5,6 +5,7 @@ order or process the units run.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from age_keras.evaluation.predictions import write_predictions
 from age_keras.files import atomic_write
 from age_keras.models.bundle import save_bundle
 from age_keras.training import tensorboard
+from age_keras.training.batched_heads import train_heads
 from age_keras.training.configuration import to_dict
+from age_keras.training.linear_heads import TrainedHead
 from age_keras.training.protocol import Part, train, with_backbone
 from age_keras.training.run import versions
 from age_keras.training.study import Study
@@ -35,8 +38,13 @@ def train_all(study: Study, parts: Sequence[Part], progress: bool = True) -> pd.
         The predictions, as written to `predictions.csv`.
     """
     units = [(backbone, part) for backbone in study.config.backbones for part in parts]
-    for number, (backbone, part) in enumerate(units, start=1):
-        train_unit(study, backbone, part, f"[{number}/{len(units)}]", progress)
+    number = 0
+    for backbone in study.config.backbones:
+        open_parts = [part for part in parts if not _record(study, backbone, part).exists()]
+        heads = train_heads(study, with_backbone(study.config, backbone), parts) if open_parts else None
+        for part, head in zip(parts, heads or [None] * len(parts), strict=True):
+            number += 1
+            train_unit(study, backbone, part, f"[{number}/{len(units)}]", progress, head)
     return gather(study, units)
 
 
@@ -45,10 +53,30 @@ def unit_label(backbone: str, part: Part) -> str:
     return f"{backbone}-{part.label}" if part.label else backbone
 
 
-def train_unit(study: Study, backbone: str, part: Part, count: str = "", progress: bool = True) -> None:
-    """One model on one part: trains it (or goes on), saves it with its facts, and records its predictions."""
+def _record(study: Study, backbone: str, part: Part) -> Path:
+    """Where a finished training leaves its predictions."""
+    return study.run.file("state", f"{unit_label(backbone, part)}.csv")
+
+
+def train_unit(
+    study: Study,
+    backbone: str,
+    part: Part,
+    count: str = "",
+    progress: bool = True,
+    head: TrainedHead | None = None,
+) -> None:
+    """One model on one part: trains it (or goes on), saves it with its facts, and records its predictions.
+
+    Args:
+        study: the opened experiment.
+        backbone, part: the unit.
+        count: what the progress bar says of its place among others.
+        progress: show bars.
+        head: phase 1's result, where it is there already.
+    """
     label, run = unit_label(backbone, part), study.run
-    done, state = run.file("state", f"{label}.csv"), run.file("state", f"{label}.npz")
+    done, state = _record(study, backbone, part), run.file("state", f"{label}.npz")
     if done.exists():
         return
     config = with_backbone(study.config, backbone)
@@ -60,6 +88,7 @@ def train_unit(study: Study, backbone: str, part: Part, count: str = "", progres
         study.table,
         part,
         state,
+        head,
         callbacks=(lambda phase: [tensorboard.scalar_callback(board)]) if show else None,
         title=f"{count} {label}",
         progress=progress,

@@ -7,12 +7,15 @@ import pandas as pd
 import pytest
 
 from age_keras.data.patch_store import PatchStore
+from age_keras.data.samples import Samples
 from age_keras.models.age import ModelConfig
 from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.training.batched_heads import can_batch, train_heads
 from age_keras.training.callbacks import learning_rate
 from age_keras.training.feeds import PatchData
 from age_keras.training.protocol import Part, train
 from age_keras.training.rare_ages import lds_weights
+from age_keras.training.study import Study
 
 PAGES, PATCHES = 24, 3
 CONFIG = AgeConfig(
@@ -175,3 +178,28 @@ def test_rare_ages_weigh_more():
     weights = lds_weights(np.array([15.0] * 95 + [60.0] * 5))
     assert weights[-1] > 2 * weights[0]
     assert weights.mean() == pytest.approx(1)
+
+
+def test_batched_heads_end_near_separate_ones_and_phase_2_goes_on_from_them(pages):
+    data, table, part = pages
+    rows = np.arange(PAGES)
+    other = Part("other", rows >= 8, (rows >= 4) & (rows < 8), rows < 4, fold=2)
+    training = replace(CONFIG.training, batched_heads=True, augment="none", views=1)
+    config = replace(CONFIG, training=training, model=replace(CONFIG.model, dropout=0.0))
+    study = Study(config, None, Samples(None, table), data, False)
+    heads = train_heads(study, config, [part, other])
+    for head, fold in zip(heads, (part, other), strict=True):
+        batched = train(config, data, table, fold, head=head, progress=False)
+        separate = train(config, data, table, fold, progress=False)
+        assert batched.history["phase"].tolist() == separate.history["phase"].tolist()
+        first = batched.history["val_mae"][0], separate.history["val_mae"][0]
+        assert first[0] == pytest.approx(first[1], rel=0.1)
+        assert np.abs(batched.pages["Prediction"] - separate.pages["Prediction"]).mean() < 2.0
+
+
+def test_what_cannot_be_batched_is_trained_one_by_one():
+    config = replace(CONFIG, training=replace(CONFIG.training, batched_heads=True))
+    assert can_batch(config)
+    assert not can_batch(replace(config, model=replace(config.model, head="corn")))
+    assert not can_batch(replace(config, runtime=RuntimeConfig(prefix_cache=False)))
+    assert not can_batch(CONFIG)
