@@ -113,7 +113,7 @@ def _frames(scan, page, settings, older, younger, unit) -> None:
         for i in chosen:
             left, top, right, bottom = full_box(page, settings, scan.size, i)
             draw.rectangle([left, top, right - 1, bottom - 1], outline=colour, width=max(2, unit // 8))
-            label = f"{page.influence[i]:+.1f}"
+            label = f"{page.influence[i]:+.2f}"
             font = _font(0.9 * unit)
             box = draw.textbbox((left, top), label, font=font)
             draw.rectangle([left, top, box[2] + unit * 0.4, box[3] + unit * 0.3], fill=colour)
@@ -128,7 +128,7 @@ def _scale(sheet, draw, page, x, y, column, unit) -> float:
     draw.rectangle([x, y, x + width, y + height], outline=QUIET)
     y += height + 0.1 * unit
     if page.signed:
-        marks = ("younger", "0", "older") if not page.in_years else (f"−{page.limit:.2g}", "0", f"+{page.limit:.2g}")
+        marks = ("younger", "0", "older") if not page.in_years else (f"-{page.limit:.2g}", "0", f"+{page.limit:.2g}")
     else:
         marks = ("none", "", "most")
     font = _font(0.8 * unit)

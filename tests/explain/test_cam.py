@@ -1,4 +1,6 @@
-"""Maps of patches: they find the half that carries age, agree with tf-keras-vis where that works, and show where not."""
+"""Maps of patches: they find the half that carries age, agree with tf-keras-vis where it works, and show where not."""
+
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -121,7 +123,7 @@ class TestAgainstTheLibrary:
     """tf-keras-vis where it works: flat models, classical maps without a reference."""
 
     patches = np.stack([page_of_strokes(1, 1), page_of_strokes(-1, 2)]).astype(np.float32)
-    options = {"penultimate_layer": "last", "expand_cam": False, "normalize_cam": False}
+    options: ClassVar = {"penultimate_layer": "last", "expand_cam": False, "normalize_cam": False}
 
     @staticmethod
     def score(outputs):

@@ -1,0 +1,36 @@
+"""Does a run's model read the writing, or margins, paper, lines, marks, the file? One verdict per suspicion."""
+
+from pathlib import Path
+
+import tyro
+
+from age_keras.errors import InputError
+
+
+def main(
+    run: tyro.conf.Positional[Path],
+    model: str | None = None,
+    data: Path | None = None,
+    pages: int = 40,
+    seed: int = 0,
+) -> None:
+    """Audits a run's model for bias: prints one sentence a suspicion, writes audit.md and audit.json into the run.
+
+    Args:
+        run: a run's folder.
+        model: a name in its predictions.csv. Defaults to the one with the smallest error.
+        data: the folder of its pages. Defaults to the one it was trained from.
+        pages: how many scored pages the model is probed on, at most.
+        seed: of what is drawn at random.
+    """
+    if not run.is_dir():
+        raise InputError(f"There is no run {run}: give a folder such as runs/demo/1a2b3c4d.")
+    if pages < 8:
+        raise InputError(f"--pages must be at least 8. Received: {pages}.")
+    from age_keras.explain.audit_run import audit_run
+
+    found = audit_run(run, model, data, pages, seed)
+    marks = {True: "FOUND", False: "  -  ", None: "  ?  "}
+    for suspicion in found:
+        print(f"{marks[suspicion.found]}  {suspicion.verdict}")
+    print(f"\nAudit: {run / 'audit.md'}")
