@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 from age_keras.evaluation.interval_files import IntervalSource
-from age_keras.evaluation.interval_table import band_table, coverage_rows, note, overall_table
+from age_keras.evaluation.interval_table import band_table, coverage_rows, note, overall_table, warning
 from age_keras.evaluation.intervals import check_coverage
 from age_keras.evaluation.predictions import align, write_predictions
 
@@ -60,11 +60,11 @@ def main(
         return
     errors = np.abs(aligned.predictions - aligned.truth).mean(axis=1)
     best = int(errors.argmin())
-    parts = [note(coverage), overall_table(aligned), f"## By age band: {aligned.models[best]}"]
+    parts = [note(coverage), overall_table(aligned), warning(aligned), f"## By age band: {aligned.models[best]}"]
     parts.append(band_table(aligned, best))
     if not source.known_writers:
         parts.append("Writers are not known: each page counts as its own writer.")
-    sys.stdout.write("\n\n".join(parts) + "\n")
+    sys.stdout.write("\n\n".join(part for part in parts if part) + "\n")
 
 
 def _plain(row: dict) -> dict:

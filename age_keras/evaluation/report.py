@@ -124,6 +124,7 @@ def _sections(
     parts += ["## 95% intervals", document.interval_note(result), tables.interval_table(result)]
     if result.coverage is not None:
         parts += ["## Prediction intervals", interval_table.note(), interval_table.overall_table(result.aligned)]
+        parts += [interval_table.warning(result.aligned)]
         parts += [f"### By age band: {name}", interval_table.band_table(result.aligned, best)]
         parts += [_image(figures["intervals"])] if "intervals" in figures else []
     parts += [_image(figures["error_distribution"])]

@@ -11,7 +11,7 @@ from age_keras.errors import InputError
 from age_keras.evaluation import interval_methods
 from age_keras.evaluation.hierarchical_quantile import hierarchical_quantile, shares, writers_needed
 from age_keras.evaluation.interval_methods import Pages, cross_plus, merged_bands
-from age_keras.evaluation.interval_table import coverage_rows
+from age_keras.evaluation.interval_table import coverage_rows, warning, wilson
 from age_keras.evaluation.intervals import add_intervals, can_calibrate
 from age_keras.evaluation.predictions import align, read_predictions
 
@@ -211,3 +211,23 @@ def test_published_predictions_cover_writers_as_promised(shared_data):
         row = coverage_rows(table, model)[0]
         assert 89 < row["writer_coverage"] < 91
         assert row["page_coverage"] < 86  # One writer has 40 pages.
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 20), (17, 20), (20, 20), (450, 500)])
+def test_wilsons_interval_by_its_definition(hits, n):
+    """Its ends are the shares whose own normal interval just reaches the one seen."""
+    low, high = wilson(hits / n, n)
+    for end in (low, high):
+        if 0 < end < 1:
+            assert abs(hits / n - end) == pytest.approx(1.96 * np.sqrt(end * (1 - end) / n), rel=1e-3)
+    assert low <= hits / n <= high
+    assert high - low > 0.02
+
+
+def test_intervals_that_say_nothing_are_named(run_rows):
+    few = run_rows[(run_rows.Split == "oof") | run_rows.Writer.isin(run_rows[run_rows.Split == "val"].Writer[:3])]
+    bounded = add_intervals(few)
+    table = align(bounded[bounded.Split == "oof"])
+    assert "0 to 120 years" in warning(table)
+    full = add_intervals(run_rows)
+    assert warning(align(full[full.Split == "oof"])) == ""
