@@ -77,7 +77,8 @@ class KerasCVLayer(keras.layers.Layer):
             self.inner(keras.KerasTensor((None, *input_shape[1:]), dtype=self.compute_dtype))
 
     def call(self, x):
-        return keras.ops.reshape(self.inner(x), (-1, *self.shape_out))
+        with self._own_policy():  # some of its layers are made anew in each call
+            return keras.ops.reshape(self.inner(x), (-1, *self.shape_out))
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], *self.shape_out)

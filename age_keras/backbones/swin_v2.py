@@ -137,9 +137,10 @@ class CosineWindowAttention(WindowAttention):
 
 
 def _unit(x, scale=1.0):
-    """Vectors of length `scale`; the squares are summed in float32, for half floats overflow."""
-    squares = ops.sum(ops.square(ops.cast(x, "float32")), axis=-1, keepdims=True)
-    return x * ops.cast(scale * ops.rsqrt(ops.maximum(squares, 1e-24)), x.dtype)
+    """Vectors of length `scale`, by way of float32: a padded cell's key is zero, and 1e12 is no half float."""
+    whole = ops.cast(x, "float32")
+    squares = ops.sum(ops.square(whole), axis=-1, keepdims=True)
+    return ops.cast(whole * (scale * ops.rsqrt(ops.maximum(squares, 1e-24))), x.dtype)
 
 
 def _relative_positions(window: int) -> tuple[np.ndarray, np.ndarray]:
