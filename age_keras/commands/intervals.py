@@ -58,7 +58,8 @@ def main(
         document = {"coverage": coverage, "method": method, "pages": len(aligned.pages), "models": models}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return
-    errors = np.abs(aligned.predictions - aligned.truth).mean(axis=1)
+    has = np.isfinite(aligned.lower).any(axis=1)
+    errors = np.where(has, np.abs(aligned.predictions - aligned.truth).mean(axis=1), np.inf)
     best = int(errors.argmin())
     parts = [note(coverage), overall_table(aligned), warning(aligned), f"## By age band: {aligned.models[best]}"]
     parts.append(band_table(aligned, best))

@@ -8,6 +8,7 @@ from age_keras.evaluation import metrics, tables
 from age_keras.evaluation.check import Check
 from age_keras.evaluation.evaluate import Evaluation
 from age_keras.evaluation.fairness import MIN_WRITERS, gaps
+from age_keras.evaluation.interval_table import coverage_rows
 from age_keras.evaluation.verdict import verdict
 
 _SPLITS = {"oof": "out-of-fold predictions", "val": "the validation split", "test": "the test split"}
@@ -18,7 +19,8 @@ def as_json(result: Evaluation, checks: list[Check]) -> dict[str, Any]:
 
     `models` has for each model the metrics in `METRICS`: numbers, or by fold `{"mean": ..., "sd": ...}`, with the
     pooled figures in `pooled`. Everything else is pooled: `intervals` (95 %, `[low, high]`, with `Skill`), `skill`,
-    `bands`, `per_writer`, `fairness` (a list of groups for each model), `sources`.
+    `bands`, `per_writer`, `fairness` (a list of groups for each model), `sources`, `prediction_intervals` (coverage and
+    width overall and by band, for each model).
     """
     models, names = range(len(result.models)), result.names
     document: dict[str, Any] = {
@@ -52,6 +54,7 @@ def as_json(result: Evaluation, checks: list[Check]) -> dict[str, Any]:
         document["coverage"] = {
             names[i]: dict(zip(("percent", "width"), result.coverage[i], strict=True)) for i in models
         }
+        document["prediction_intervals"] = {names[i]: coverage_rows(result.aligned, i) for i in models}
     if result.groups:
         document["fairness"] = {names[i]: [_of(group, i) for group in result.groups] for i in models}
         document["fairness_gaps"] = {names[i]: [_of(g, i) for g in gaps(result.groups, len(models))] for i in models}

@@ -83,7 +83,7 @@ def _run_figures(
     run: Path, frame: pd.DataFrame, result: Evaluation, images: Callable[[str], Path | None] | None
 ) -> dict[str, Drawn]:
     found: dict[str, Drawn] = {}
-    if result.coverage is not None and can_calibrate(frame):
+    if _bounded(result, result.best_model) and can_calibrate(frame):
         drawn = interval_calibration(lambda coverage: select(add_intervals(frame, coverage)))
         caption = (
             "Left: how many writers' ages lie within, against how many should; a calibrated model's points lie in the "
@@ -122,7 +122,7 @@ def _sections(
     parts += [_image(figures["predicted_vs_true"])]
     parts += ["## Error by age band", tables.band_table(result), _image(figures["error_by_band"])]
     parts += ["## 95% intervals", document.interval_note(result), tables.interval_table(result)]
-    if result.coverage is not None:
+    if _bounded(result, best):
         parts += ["## Prediction intervals", interval_table.note(), interval_table.overall_table(result.aligned)]
         parts += [interval_table.warning(result.aligned)]
         parts += [f"### By age band: {name}", interval_table.band_table(result.aligned, best)]
@@ -154,6 +154,11 @@ def _sections(
         settings = json.dumps(facts.config, indent=2, ensure_ascii=False)
         parts += [f"<details><summary>Configuration</summary>\n\n```json\n{settings}\n```\n\n</details>"]
     return [part for part in parts if part]
+
+
+def _bounded(result: Evaluation, model: int) -> bool:
+    """Whether a model's pages have intervals."""
+    return result.aligned.lower is not None and bool(np.isfinite(result.aligned.lower[model]).any())
 
 
 def _image(drawn: Drawn) -> str:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from age_keras.errors import InputError
+from age_keras.evaluation.intervals import add_intervals
 from age_keras.evaluation.predictions import write_predictions
 from age_keras.evaluation.report import write_report
 
@@ -119,3 +120,24 @@ def test_many_models_and_one_page_a_band(tmp_path):
 def test_a_folder_without_predictions(tmp_path):
     with pytest.raises(InputError, match=r"no predictions\.csv"):
         write_report(tmp_path, "A run")
+
+
+def test_intervals_of_a_run_with_validation_rows(run):
+    frame = pd.read_csv(run / "predictions.csv", dtype={"Writer": str})
+    held_out = frame.assign(Split="val", ImageID="v" + frame.ImageID, Writer="v" + frame.Writer)
+    write_predictions(run / "predictions.csv", add_intervals(pd.concat([frame, held_out], ignore_index=True)))
+    text = write_report(run, "A run").read_text(encoding="utf-8")
+    section = text[text.index("## Prediction intervals") :]
+    assert "| one " in section
+    assert "true age" in section
+    assert "figures/intervals.png" in section
+    document = json.loads((run / "metrics.json").read_text())
+    everyone = document["prediction_intervals"]["one"][0]
+    assert everyone["group"] == "all"
+    assert 0 < everyone["writer_coverage"] <= 100
+
+
+def test_bounds_that_no_page_has_are_not_reported(run):
+    frame = pd.read_csv(run / "predictions.csv").assign(Lower=np.nan, Upper=np.nan)
+    write_predictions(run / "predictions.csv", frame)
+    assert "## Prediction intervals" not in write_report(run, "A run").read_text(encoding="utf-8")
