@@ -10,6 +10,9 @@ import numpy as np
 from age_keras.models.age import build_age_model
 from age_keras.models.bundle import save_bundle
 from age_keras.training.age_config import AgeConfig
+from age_keras.training.batched_heads import train_heads
+from age_keras.training.configuration import digest
+from age_keras.training.linear_heads import TrainedHead
 from age_keras.training.protocol import Part, Trained, train
 from age_keras.training.study import Study
 from tuning.cross_validated import CrossValidated, OnEpoch
@@ -31,6 +34,7 @@ class AgeHyperModel(CrossValidated):
     def __init__(self, study: Study, parts: list[Part], space: str, **search: Any):
         super().__init__(folds=len(parts), **search)
         self.study, self.parts, self.space_name = study, parts, space
+        self._heads: tuple[str, list[TrainedHead] | None] = ("", None)
 
     def space(self, hp: keras_tuner.HyperParameters) -> AgeConfig:
         return AGE_SPACES[self.space_name](hp, self.study.config)
@@ -43,13 +47,29 @@ class AgeHyperModel(CrossValidated):
     def fit_fold(self, hp: keras_tuner.HyperParameters, fold: int, folder: Path, on_epoch: OnEpoch) -> dict[str, Any]:
         config, part = self.space(hp), self.parts[fold - 1]
         state = folder / f"fold{fold}.npz"
-        trained = train(config, self.study.data, self.study.table, part, state, on_epoch=on_epoch, progress=False)
+        trained = train(
+            config,
+            self.study.data,
+            self.study.table,
+            part,
+            state,
+            self._head(config, fold),
+            on_epoch=on_epoch,
+            progress=False,
+        )
         figures = self._figures(trained, part)
         if self.keep:
             save_bundle(folder / f"fold{fold}.keras", trained.model.predictor, {"kind": "age", "values": hp.values})
         state.unlink(missing_ok=True)
         keras.utils.clear_session(free_memory=True)
         return figures
+
+    def _head(self, config: AgeConfig, fold: int) -> TrainedHead | None:
+        """Phase 1 of a fold: the linear heads of all folds are trained together, when the first is needed."""
+        trial = digest(config, 64)
+        if self._heads[0] != trial:
+            self._heads = (trial, train_heads(self.study, config, self.parts))
+        return self._heads[1][fold - 1] if self._heads[1] else None
 
     def _figures(self, trained: Trained, part: Part) -> dict[str, Any]:
         table = self.study.table

@@ -1,11 +1,11 @@
 """What a search is asked for."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
 from age_keras.errors import InputError
-from age_keras.training.age_config import AgeConfig
+from age_keras.training.age_config import AgeConfig, TrainingConfig
 from age_keras.training.configuration import digest
 from tuning.objective import ObjectiveName
 from tuning.oracles import OracleName
@@ -16,6 +16,7 @@ class SearchConfig(AgeConfig):
     """A search over configurations of age models.
 
     Attributes:
+        training: the protocol; by default the linear heads of a trial's folds train together.
         space: `mission` (dropout, learning rate, unfreeze ratio) or `wide` (see `tuning.spaces`).
         oracle: what proposes trials; `hyperband` gives a trial few folds first and more if it is promising.
         trials: at most so many; a larger number goes on with the same search. 0: as many as a grid has.
@@ -25,6 +26,7 @@ class SearchConfig(AgeConfig):
         keep: of how many best trials the folds' models stay on disk.
     """
 
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(batched_heads=True))
     space: Literal["mission", "wide"] = "mission"
     oracle: OracleName = "random"
     trials: int = 20
@@ -82,4 +84,4 @@ class ClusterConfig(SearchConfig):
     @property
     def search(self) -> SearchConfig:
         """The search alone: what its results depend on."""
-        return SearchConfig(**{field.name: getattr(self, field.name) for field in fields(SearchConfig)})
+        return SearchConfig(**{each.name: getattr(self, each.name) for each in fields(SearchConfig)})

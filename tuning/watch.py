@@ -43,7 +43,7 @@ class SearchBar:
 
     def _move(self) -> None:
         done = sum((record.wanted if record.status in ENDED else len(record.folds)) for record in self.trials.all())
-        if self.bar.total is None or done <= self.bar.total:
+        if done != self.bar.n and (self.bar.total is None or done <= self.bar.total):
             self.bar.update(done - self.bar.n)
 
     def _best(self) -> str:

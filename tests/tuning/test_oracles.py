@@ -29,7 +29,7 @@ class Killed(BaseException):
 
 
 def config(oracle, **changes):
-    trials = 5 if oracle == "bayesian" else 9  # Three at random, then two of the Gaussian process, which is slow.
+    trials = 4 if oracle == "bayesian" else 9  # Three at random, then one of the Gaussian process, which is slow.
     return SearchConfig(**{"oracle": oracle, "trials": trials, "folds": 3, "race": 0.0, "keep": 2, **changes})
 
 

@@ -1,0 +1,111 @@
+"""Chief and workers: lost workers, lost chiefs, shares of the machine. On loopback, in bounded time."""
+
+import os
+import threading
+import time
+from collections import Counter
+
+import pytest
+from fake_search import FakeHyperModel
+
+from age_keras.errors import InputError
+from age_keras.training.devices import share
+from tuning.chief import Hearts, serve
+from tuning.cluster import Heart, address, run_cluster
+from tuning.search import oracle_of
+from tuning.search_config import ClusterConfig
+from tuning.supervisor import free_port, without_workers
+
+
+@pytest.fixture
+def _clean(monkeypatch):
+    """Keras Tuner's variables do not reach other tests."""
+    for name in ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"):
+        monkeypatch.setenv(name, "x")
+        monkeypatch.delenv(name)
+
+
+def config(port, **changes):
+    given = {"role": "worker", "chief": f"127.0.0.1:{port}", "patience": 3.0, "trials": 4, "folds": 2, "race": 0.0}
+    return ClusterConfig(**{**given, **changes})
+
+
+@pytest.mark.usefixtures("_clean")
+def test_a_lost_workers_trial_goes_to_the_next_and_all_ends_in_order(tmp_path, capsys):
+    settings = config(free_port(), worker_name="second")
+    hypermodel = FakeHyperModel(tmp_path, settings.search)
+    oracle = oracle_of(tmp_path, settings.search, hypermodel)
+    # The first worker takes a trial, and is never heard of again.
+    lost = oracle.create_trial("first").trial_id
+    chief = threading.Thread(
+        target=serve, args=(oracle, hypermodel.trials, address(settings.chief), tmp_path / "workers", 3.0)
+    )
+    chief.start()
+    code = run_cluster(settings, [], opened=lambda name: (tmp_path, FakeHyperModel(tmp_path, settings.search, name)))
+    chief.join(timeout=30)
+    assert code == 0
+    assert not chief.is_alive()
+    records = hypermodel.trials.all()
+    assert [r.status for r in records] == ["complete"] * 4
+    assert lost in {r.trial for r in records}
+    assert {r.worker for r in records} == {"second"}
+    assert "worker first is silent" in capsys.readouterr().err
+    assert max(Counter((tmp_path / "log.txt").read_text().splitlines()).values()) == 1
+
+
+@pytest.mark.usefixtures("_clean")
+def test_a_worker_without_a_chief_says_so_and_stops(tmp_path, capsys):
+    settings = config(free_port(), patience=2.0, worker_name="lonely")
+    begin = time.monotonic()
+    code = run_cluster(settings, [], opened=lambda name: (tmp_path, FakeHyperModel(tmp_path, settings.search, name)))
+    assert code == 3
+    assert time.monotonic() - begin < 30
+    assert f"the chief at {settings.chief} has not answered for 2 seconds" in capsys.readouterr().err
+
+
+def test_a_heart_that_stops_is_seen(tmp_path):
+    hearts = Hearts(tmp_path, patience=1.5)
+    with Heart(tmp_path, "w"):
+        time.sleep(0.5)
+        assert hearts.alive() == {"w"}
+        time.sleep(2.0)
+        assert hearts.alive() == {"w"}
+    (tmp_path / "w.beat").write_text("stopped")
+    assert hearts.silent({"w"}) == set()
+    time.sleep(1.7)
+    assert hearts.silent({"w"}) == {"w"}
+
+
+def test_a_second_report_of_a_trial_changes_nothing(tmp_path):
+    settings = config(1).search
+    oracle = oracle_of(tmp_path, settings, FakeHyperModel(tmp_path, settings))
+    trial = oracle.create_trial("a")
+    assert oracle.release("a") == trial.trial_id
+    again = oracle.create_trial("b")
+    assert again.trial_id == trial.trial_id
+    for _ in range(2):
+        oracle.update_trial(again.trial_id, {"objective": 1.0})
+        again.status = "COMPLETED"
+        oracle.end_trial(again)
+    assert oracle.end_order == [trial.trial_id]
+
+
+def test_threads_and_gpus_are_shared_out(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    shares = [share(i, 4, ["0", "1", "2", "3", "4"]) for i in range(4)]
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in shares] == ["0,4", "1", "2", "3"]
+    assert {s["OMP_NUM_THREADS"] for s in shares} == {"2"}
+    crowded = [share(i, 3, ["0", "1"]) for i in range(3)]
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in crowded] == ["0", "1", "0"]
+    assert crowded[0]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    assert "CUDA_VISIBLE_DEVICES" not in share(0, 2, [])
+
+
+def test_flags_that_do_not_fit_together_are_refused():
+    with pytest.raises(InputError, match="needs the chief's address"):
+        ClusterConfig(role="worker")
+    with pytest.raises(InputError, match="leave --role"):
+        ClusterConfig(role="chief", chief="a:1", workers=2)
+    with pytest.raises(InputError, match="HOST:PORT"):
+        address("localhost")
+    assert without_workers(["--trials", "3", "--workers", "4", "--workers=2"]) == ["--trials", "3"]

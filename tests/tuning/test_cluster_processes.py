@@ -1,0 +1,76 @@
+"""The whole cluster as processes, with kill -9 for a worker and for the chief."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tuning.supervisor import free_port
+
+SCRIPT = Path(__file__).with_name("fake_search.py")
+FLAGS = ("--folds", "3", "--race", "0")
+BOUND = 240  # Seconds: three processes load TensorFlow, perhaps on a busy machine.
+
+
+def start(run, *flags):
+    environment = {**os.environ, "FAKE_PAUSE": "0.2", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    root = str(SCRIPT.parents[2])
+    environment["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, str(SCRIPT), str(run), *FLAGS, *flags]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def wait_until(true, what):
+    until = time.monotonic() + BOUND
+    while not true():
+        assert time.monotonic() < until, what
+        time.sleep(0.2)
+
+
+def records(run):
+    return [json.loads(path.read_text()) for path in sorted(run.glob("trials/*.json"))]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_started_again_and_no_fold_is_trained_twice(tmp_path):
+    run = tmp_path / "run"
+    supervisor = start(run, "--workers", "2", "--trials", "5", "--patience", "60")
+    try:
+        wait_until(lambda: any(r["worker"] == "worker0" and r["folds"] for r in records(run)), "worker0 never worked")
+        os.kill(int((run / "workers" / "worker0.pid").read_text()), signal.SIGKILL)
+        _, said = supervisor.communicate(timeout=BOUND)
+    finally:
+        supervisor.kill()
+    assert supervisor.returncode == 0
+    assert "worker0 ended with code -9: started again under its name" in said
+    assert [r["status"] for r in records(run)] == ["complete"] * 5
+    folds = [line for line in (run / "log.txt").read_text().splitlines() if line.startswith("fold")]
+    assert Counter(folds) == {f"fold {t} {f}": 1 for t in range(5) for f in (1, 2, 3)}
+
+
+@pytest.mark.slow
+def test_a_killed_chief_ends_its_worker_and_both_go_on_later(tmp_path):
+    run, port = tmp_path / "run", free_port()
+    flags = ("--trials", "3", "--chief", f"127.0.0.1:{port}", "--patience", "8")
+    team = [start(run, "--role", "chief", *flags), start(run, "--role", "worker", "--worker-name", "one", *flags)]
+    try:
+        wait_until(lambda: any(r["folds"] for r in records(run)), "no fold was trained")
+        team[0].kill()
+        _, said = team[1].communicate(timeout=60)
+        assert team[1].returncode == 3
+        assert "has not answered for 8 seconds" in said
+        team += [start(run, "--role", "chief", *flags), start(run, "--role", "worker", "--worker-name", "two", *flags)]
+        codes = [process.wait(timeout=BOUND) for process in team[2:]]
+    finally:
+        for process in team:
+            process.kill()
+    assert codes == [0, 0]
+    assert [r["status"] for r in records(run)] == ["complete"] * 3
+    folds = [line for line in (run / "log.txt").read_text().splitlines() if line.startswith("fold")]
+    assert max(Counter(folds).values()) == 1

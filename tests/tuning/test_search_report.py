@@ -1,0 +1,75 @@
+"""The report of a search: what was chosen, how optimistic the search was, the pictures, the table."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_search import FakeHyperModel
+
+from age_keras.errors import InputError
+from tuning.importance import importances
+from tuning.report import main, write_search_report
+from tuning.search import run_trials
+from tuning.search_config import SearchConfig
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A search of twelve trials, one of which fails."""
+    folder = tmp_path_factory.mktemp("search")
+    config = SearchConfig(oracle="grid", trials=12, folds=3)
+
+    def misfortune(hp, fold, epoch):
+        if hp.values["x"] == 0.0 and hp.values["c"] == "b":
+            raise MemoryError("no 3 GB left")
+
+    run_trials(folder, config, FakeHyperModel(folder, config, misfortune=misfortune), progress=False)
+    facts = {"space": "mission", "oracle": "grid", "objective": "mae", "folds": 3, "race": 1.0, "seed": 0}
+    (folder / "config.json").write_text(json.dumps({**facts, "bands": [15, 25, 50]}))
+    return folder
+
+
+def test_before_the_outer_measurement_it_says_so(searched):
+    text = write_search_report(searched, board=False).read_text()
+    assert text.startswith("# The search goes on")
+    assert "memory: no 3 GB left" in text
+    table = pd.read_csv(searched / "trials.csv")
+    assert len(table) == 12
+    assert {"x", "c", "fold1", "fold3", "rank", "status"} <= set(table)
+    assert table["rank"].dropna().tolist() == sorted(table["rank"].dropna())
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(2.0, "beats the default"), (-2.0, "does not beat the default")])
+def test_the_first_line_says_whether_the_choice_beats_the_default(searched, gain, verdict):
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(8, 60, 40)
+    rows = pd.DataFrame({"ImageID": range(40), "Writer": [f"w{i // 2}" for i in range(40)], "TrueAge": truth})
+    rows["chosen"], rows["default"] = truth + 3, truth + 3 + gain
+    rows.to_csv(searched / "outer.csv", index=False)
+    best = min(searched.glob("trials/*.json"), key=lambda p: json.loads(p.read_text())["objective"] or 99)
+    (searched / "outer.json").write_text(json.dumps({"trial": best.stem, "constant": 20.0}))
+    text = write_search_report(searched, board=False).read_text()
+    assert verdict in text.splitlines()[0]
+    assert "writers that no trial saw" in text.splitlines()[0]
+    assert "How optimistic the search was" in text
+    for name in ("parallel_coordinates", "importance", "progress"):
+        assert (searched / "figures" / f"{name}.png").stat().st_size > 5000
+    (searched / "outer.csv").unlink()
+
+
+def test_the_command_says_what_is_wrong_with_a_folder(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "config.json" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="not the folder of a search"):
+        write_search_report(tmp_path)
+
+
+def test_importance_finds_what_matters():
+    rng = np.random.default_rng(1)
+    trials = [{"rate": float(10 ** rng.uniform(-5, -1)), "noise": float(rng.uniform()), "one": 1} for _ in range(40)]
+    found = importances(trials, [np.log10(t["rate"]) + 0.1 * t["noise"] for t in trials])
+    assert found["parameter"].tolist() == ["rate", "noise"]
+    assert found["share"][0] > 0.7
+    assert importances(trials[:3], [1.0, 2.0, 3.0]) is None

@@ -1,0 +1,146 @@
+"""A chief and workers on this machine: started with their share of threads and GPUs, restarted when they die.
+
+A worker that dies leaves its trial RUNNING with the chief. Started again under its own name (Keras Tuner's
+`KERASTUNER_TUNER_ID`) it gets that very trial back and goes on from the epoch that was saved.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from age_keras.training.devices import gpus, share
+from tuning.cluster import LOST_CHIEF_EXIT
+from tuning.search_config import ClusterConfig
+
+MOST_RESTARTS = 20
+TICK = 0.5
+CHIEF_ALONE = {"--fresh"}
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def without_workers(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a supervisor, without `--workers N`."""
+    kept, skip = [], False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument == "--workers":
+            skip = True
+        elif not argument.startswith("--workers="):
+            kept.append(argument)
+    return kept
+
+
+def supervise(config: ClusterConfig, command: Sequence[str], folder: Path) -> int:
+    """Runs a search with a chief and workers on this machine.
+
+    Args:
+        config: of the search.
+        command: that started it; each process gets it with a role instead of `--workers`.
+        folder: the run's; the workers' output goes into `workers/*.log` there.
+
+    Returns:
+        The chief's exit code; 3 where the chief died.
+    """
+    chief = f"127.0.0.1:{free_port()}"
+    base = [*without_workers(command), "--chief", chief, "--patience", f"{config.patience:g}"]
+    hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if config.workers > 1 and gpus() else {}
+    boss = subprocess.Popen([*base, "--role", "chief"], env=os.environ | hidden)
+    logs = folder / "workers"
+    team = [Worker(number, config.workers, base, logs) for number in range(config.workers)]
+    try:
+        # The pages are read and the run is opened by the chief; workers only find them done.
+        while boss.poll() is None and not _listens(chief):
+            time.sleep(TICK)
+        logs.mkdir(parents=True, exist_ok=True)
+        for worker in team:
+            worker.start()
+        # What follows the trials (the outer measurement) is the chief's alone.
+        while boss.poll() is None:
+            time.sleep(TICK)
+            for worker in team:
+                worker.look_after(over=(logs / "ended").exists())
+        return _end(boss, team, config.patience)
+    finally:
+        for process in (boss, *(worker.process for worker in team)):
+            if process and process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGTERM)
+        for worker in team:
+            worker.close()
+
+
+class Worker:
+    """One worker process, started again under its name when it dies.
+
+    Args:
+        number: from 0.
+        workers: how many there are.
+        base: the command without a role.
+        logs: folder of its output.
+    """
+
+    def __init__(self, number: int, workers: int, base: Sequence[str], logs: Path):
+        self.name, self.logs = f"worker{number}", logs
+        self.command = [*(a for a in base if a not in CHIEF_ALONE), "--role", "worker", "--worker-name", self.name]
+        self.environment = os.environ | share(number, workers, gpus())
+        self.process: subprocess.Popen | None = None
+        self.restarts, self.log = 0, None
+
+    def start(self) -> None:
+        self.log = self.log or (self.logs / f"{self.name}.log").open("a")
+        self.process = subprocess.Popen(
+            self.command, env=self.environment, stdout=self.log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+        (self.logs / f"{self.name}.pid").write_text(str(self.process.pid))
+
+    def look_after(self, over: bool) -> None:
+        """Starts it again where it died before the search was over."""
+        code = self.process.poll()
+        if code in (None, 0, LOST_CHIEF_EXIT) or over or self.restarts >= MOST_RESTARTS:
+            return
+        self.restarts += 1
+        print(f"{self.name} ended with code {code}: started again under its name.", file=sys.stderr, flush=True)
+        if self.restarts == MOST_RESTARTS:
+            print(f"{self.name} has died {MOST_RESTARTS} times: see {self.log.name}.", file=sys.stderr, flush=True)
+        self.start()
+
+    def close(self) -> None:
+        if self.log:
+            self.log.close()
+
+
+def _end(boss: subprocess.Popen, team: Sequence[Worker], patience: float) -> int:
+    if boss.returncode < 0:
+        print(
+            f"The chief was killed (signal {-boss.returncode}). Its workers stop within {patience:g} seconds; "
+            "the same command goes on from there.",
+            file=sys.stderr,
+            flush=True,
+        )
+    until = time.monotonic() + patience + 30
+    for worker in team:
+        if worker.process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(timeout=max(0.1, until - time.monotonic()))
+    return LOST_CHIEF_EXIT if boss.returncode < 0 else boss.returncode
+
+
+def _listens(chief: str) -> bool:
+    host, port = chief.split(":")
+    with contextlib.suppress(OSError):
+        socket.create_connection((host, int(port)), timeout=1.0).close()
+        return True
+    return False
