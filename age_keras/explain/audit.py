@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from age_keras.data.pages import PageSettings, cut_scaled, patches_at, scale_page
-from age_keras.explain.metadata import FEATURES, Skill, columns_of, cross_validated_skill
+from age_keras.explain.metadata import Skill, columns_of, cross_validated_skill
 from age_keras.explain.page import ink_mask, paper_colour
 from age_keras.explain.zones import (
     ZONES,
@@ -107,18 +107,19 @@ def judge_files(
         answers: the model's, (N,), NaN where it has none; says whether it uses what the file gives away.
         seed: of the regressor.
     """
+
+    def skill_of(name: str, target: np.ndarray) -> Skill:
+        known = np.isfinite(target)
+        return cross_validated_skill(columns_of(facts[known], name), target[known], np.asarray(writers)[known], seed)
+
     found = []
-    for name in ("size", "resolution", "file size", "source"):
-        features = columns_of(facts, name)
-        skill = cross_validated_skill(features, ages, writers, seed)
-        used = None
-        if answers is not None and skill.found:
-            known = np.isfinite(answers)
-            used = cross_validated_skill(features[known], answers[known], np.asarray(writers)[known], seed)
-        found.append(_file(name, features, skill, used))
-    everything = pd.concat([columns_of(facts, name) for name in FEATURES], axis=1)
-    skill = cross_validated_skill(everything, ages, writers, seed)
-    return [*found, _file("all together", everything, skill, None)]
+    for name in ("size", "resolution", "file size", "source", "all together"):
+        skill, used = skill_of(name, ages), None
+        content = name == "file size" and skill.found and not skill_of("excess", ages).found
+        if answers is not None and skill.found and not content:
+            used = skill_of(name, answers)
+        found.append(_file(name, columns_of(facts, name), skill, used, content))
+    return found
 
 
 def judge_attribution(shares: dict[str, float], areas: dict[str, float]) -> Suspicion:
@@ -196,7 +197,7 @@ def _strokes(probes: pd.DataFrame) -> Suspicion:
     return Suspicion("stroke width", bool(found), f"{start}: {said}.", figures)
 
 
-def _file(name: str, features: pd.DataFrame, skill: Skill, used: Skill | None) -> Suspicion:
+def _file(name: str, features: pd.DataFrame, skill: Skill, used: Skill | None, content: bool) -> Suspicion:
     title = {"size": "the page's size", "resolution": "the resolution", "file size": "the file's size"}.get(name, name)
     title = {"source": "the source", "all together": "all that the file says"}.get(name, title)
     if features.shape[1] == 0:

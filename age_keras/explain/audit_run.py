@@ -45,7 +45,7 @@ def audit_run(
     """
     folder = Run(Path(run))
     table = select(read_predictions(folder.path))
-    model = model or _best(table)
+    model = model or best_model(table)
     if model not in set(table.Model):
         raise InputError(f"{run} has no model {model!r}: it has {', '.join(sorted(table.Model.unique()))}.")
     rows = table[table.Model == model]
@@ -107,7 +107,8 @@ def pages_folder(run: Run, data: Path | None) -> Path:
     return Path(root)
 
 
-def _best(table: pd.DataFrame) -> str:
+def best_model(table: pd.DataFrame) -> str:
+    """The model with the smallest mean absolute error."""
     return (table.Prediction - table.TrueAge).abs().groupby(table.Model).mean().idxmin()
 
 

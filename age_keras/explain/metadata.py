@@ -1,5 +1,6 @@
 """How much of the age a page's file gives away, before anything is read: size, resolution, file size, source, tint."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,18 +10,18 @@ from PIL import Image
 
 from age_keras.data.decode import FORMATS
 
-FOLDS, TREES, RESAMPLES = 5, 200, 2000
+FOLDS, TREES, RESAMPLES = 5, 60, 2000
 FEWEST_PAGES, FEWEST_WRITERS = 20, 10
 SMALLEST_SKILL = 0.05
 CONFIDENCE = 0.99  # Several suspicions are tested at once.
-# What each suspicion may look at; `tint` and `strokes` are measured on the page by the audit.
+# What each suspicion may look at. `excess` is the file's size beyond what its content explains.
 FEATURES = {
     "size": ("log_width", "log_height", "log_aspect"),
     "resolution": ("dpi",),
     "file size": ("log_bytes", "bytes_per_pixel"),
+    "excess": ("log_excess",),
     "source": ("source_",),
-    "tint": ("tint_",),
-    "strokes": ("stroke_width",),
+    "all together": ("log_width", "log_height", "log_aspect", "dpi", "log_excess", "source_"),
 }
 
 
@@ -45,10 +46,16 @@ class Skill:
 
 
 def file_facts(path: Path) -> dict[str, float]:
-    """What the file of a page says without its pixels."""
+    """What the file of a page says without its pixels.
+
+    Much writing makes a large file: `log_excess` is how much larger the file is than the same pixels written anew, so
+    that what is left tells of the scanner's settings.
+    """
     with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
         width, height = image.size
         dpi = image.info.get("dpi", (0, 0))
+        anew, lossy = io.BytesIO(), image.format in ("JPEG", "WEBP")
+        image.convert("L").save(anew, format="JPEG" if lossy else "PNG")
     size = path.stat().st_size
     return {
         "log_width": np.log(width),
@@ -57,6 +64,7 @@ def file_facts(path: Path) -> dict[str, float]:
         "dpi": float(dpi[0] or 0),
         "log_bytes": np.log(size),
         "bytes_per_pixel": size / (width * height),
+        "log_excess": np.log(size / anew.tell()),
     }
 
 

@@ -186,7 +186,7 @@ class TestZones:
         return draw_page(60, np.random.default_rng(0), mark=True)[..., None]
 
     def test_cover_the_page_without_overlap(self, page):
-        total = np.sum([mask for mask in zones_of(page).values()], axis=0)
+        total = np.sum(list(zones_of(page).values()), axis=0)
         assert (total == 1).all()
         assert tuple(zones_of(page)) == ZONES
 
