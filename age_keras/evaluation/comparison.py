@@ -14,6 +14,7 @@ from age_keras.evaluation.bootstrap import RESAMPLES as INTERVAL_RESAMPLES
 from age_keras.evaluation.bootstrap import percentile_interval, writer_weights
 from age_keras.evaluation.labels import describe, read_labels
 from age_keras.evaluation.predictions import align, read_predictions, select
+from age_keras.evaluation.run_facts import run_facts
 from age_keras.evaluation.significance import RESAMPLES, Pair, Unit, compare
 
 CONSTANT = "constant"
@@ -81,14 +82,16 @@ def compare_files(
         files: tables or runs' folders. A model that several files have is called `file: model`.
         metric, by, resamples, seed: see `significance.compare`.
         reference: compare with this model only (`constant` for the constant). Defaults to all pairs.
-        train: labels that the constants are learnt from. Defaults to the other folds, or hindsight.
+        train: labels that the constants are learnt from. Defaults to what the first run's folder among the files
+            recorded, else the other folds, else hindsight.
         split: which split of each file. Defaults to the first of test, oof, val, train that it has.
 
     Raises:
         InputError: files that have no page in common, or too few models.
     """
     frame, known = _together(files, split)
-    labels = read_labels(train) if train else None
+    recorded = (run_facts(file).labels for file in files)
+    labels = read_labels(train) if train else next((found for found in recorded if found is not None), None)
     if labels is not None:
         frame = describe(frame, labels)
     aligned = align(frame)
@@ -168,11 +171,11 @@ def _together(files: Sequence[Path], split: str | None) -> tuple[pd.DataFrame, b
 def _stems(files: Sequence[Path]) -> list[str]:
     """What tells the files apart: their names, or as many of their folders as it takes."""
     parts = [(path.parent if path.name == "predictions.csv" else path.with_suffix("")).parts for path in files]
-    depth = 1
-    while len({p[-depth:] for p in parts}) < len(parts) and depth < max(map(len, parts)):
+    depth, different = 1, len(set(parts))
+    while len({p[-depth:] for p in parts}) < different:
         depth += 1
     stems = ["/".join(p[-depth:]) for p in parts]
-    return stems if len(set(stems)) == len(stems) else [f"{s} ({n})" for n, s in enumerate(stems, start=1)]
+    return stems if different == len(parts) else [f"{s} ({n})" for n, s in enumerate(stems, start=1)]
 
 
 def _number(names: Sequence[str], name: str) -> int:

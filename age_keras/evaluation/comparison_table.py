@@ -42,11 +42,12 @@ def as_markdown(result: Comparison) -> str:
     ranks = [[result.names[i], number(result.scores[i]), bounds(result.intervals[i])] for i in result.ranking]
     rows = []
     for pair in _ordered(result):
+        low, high = map(_signed, pair.interval)
         rows.append(
             [
                 f"{result.names[pair.a]} − {result.names[pair.b]}",
                 _signed(pair.difference),
-                f"{_signed(pair.interval[0])} to {_signed(pair.interval[1])}" if np.isfinite(pair.p) else "–",
+                f"{low} to {high}" if np.isfinite(pair.interval).all() else "–",
                 p_text(pair.p),
                 p_text(pair.p_holm),
                 _finding(result, pair),

@@ -17,8 +17,8 @@ class IntervalSource:
     Args:
         calibration: predictions with known ages; with `test` none, a run or out-of-fold predictions.
         test: the predictions to bound.
-        method: see `add_intervals`; for two tables `cross` is CV+: out-of-fold calibration pages, and test pages that
-            were predicted by the model of each fold.
+        method: see `add_intervals`; for two tables `cross` takes out-of-fold calibration pages: CV+ where test pages
+            were predicted by the model of each fold, else all out-of-fold errors around the one prediction.
 
     Raises:
         InputError: a writer in both tables, a model that lacks calibration, or a method that does not fit.
@@ -54,7 +54,7 @@ class IntervalSource:
             if self.calibration is None:
                 lower, upper = bound_out_of_fold(rows, coverage, self.method)
             elif self.method == "cross":
-                rows, (lower, upper) = _cross_plus(self._of(model), rows, coverage)
+                rows, (lower, upper) = _cross(self._of(model), rows, coverage)
             else:
                 lower, upper = bound(self._of(model), rows, coverage, self.method)
             parts.append(rows.assign(Lower=lower, Upper=upper))
@@ -64,14 +64,25 @@ class IntervalSource:
         return self.calibration[self.calibration.Model == model]
 
 
-def _cross_plus(calibration: pd.DataFrame, rows: pd.DataFrame, coverage: float):
-    """One row a page, predicted at the mean of the folds' models, bounded by CV+."""
+def _cross(calibration: pd.DataFrame, rows: pd.DataFrame, coverage: float):
+    """Bounds by out-of-fold errors: CV+ where every fold's model predicted the page, else around its one prediction.
+
+    With CV+ a page has one row, predicted at the mean of the folds' models. The one prediction is taken to be by a
+    model that errs like the folds' models, e.g. the same one trained on all of their pages.
+    """
     folds = np.unique(calibration.Fold)
-    wide = rows.pivot_table(index="ImageID", columns="Fold", values="Prediction", sort=False)
-    if len(folds) < 2 or not set(folds) <= set(wide.columns) or wide[folds].isna().to_numpy().any():
+    if len(folds) < 2:
         raise InputError(
-            "The method `cross` with two tables is CV+: it needs out-of-fold calibration pages with a column Fold, and "
-            "test pages that were predicted by the model of each of these folds; use --method split."
+            "The method `cross` needs out-of-fold calibration pages, with a column Fold of two folds or more; use "
+            "--method split."
+        )
+    if not rows.ImageID.duplicated().any():
+        return rows, bound(calibration, rows, coverage, "split")
+    wide = rows.pivot_table(index="ImageID", columns="Fold", values="Prediction", sort=False)
+    if not set(folds) <= set(wide.columns) or wide[folds].isna().to_numpy().any():
+        raise InputError(
+            "The method `cross` with several predictions a page is CV+: it needs one by the model of each fold of the "
+            f"calibration pages ({', '.join(map(str, folds))}), told apart by the column Fold."
         )
     votes = wide[folds].to_numpy().T
     one = rows.drop_duplicates("ImageID").set_index("ImageID").loc[wide.index].reset_index()

@@ -78,6 +78,22 @@ def test_reference_constant(capsys, files):
     assert {p["b"] for p in result["pairs"]} == {result["constant"]}
 
 
+def test_runs_are_named_by_their_folders_and_give_their_training_labels(capsys, files, tmp_path):
+    rng = np.random.default_rng(3)
+    for name, file in zip(("one", "two"), files, strict=True):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        pd.read_csv(file).drop(columns="Fold", errors="ignore").to_csv(folder / "predictions.csv", index=False)
+    labels = pd.DataFrame({"ImageID": [f"t{i}" for i in range(30)], "Age": rng.integers(20, 22, 30), "Split": "train"})
+    labels.assign(Writer=labels.ImageID).to_csv(tmp_path / "runs" / "two" / "train_labels.csv", index=False)
+    result = json.loads(run(capsys, tmp_path / "runs/one", tmp_path / "runs/two", "--format", "json")[1])
+    assert {"one: net", "two: net"} <= set(result["models"])
+    assert not result["constant_in_hindsight"]
+    assert result["constant"].startswith("constant 2")
+    same = json.loads(run(capsys, files[0], files[0], "--format", "json")[1])
+    assert {"good (1): net", "good (2): net"} <= set(same["models"])
+
+
 def test_same_seed_same_answer(capsys, files):
     one, two = (run(capsys, *files, "--seed", "3")[1] for _ in range(2))
     assert one == two

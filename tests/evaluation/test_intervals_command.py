@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from age_keras.cli import main
+from age_keras.evaluation.hierarchical_quantile import hierarchical_quantile
 from age_keras.evaluation.predictions import read_predictions
 
 
@@ -81,6 +82,12 @@ def test_cv_plus_on_test_pages_of_every_fold(capsys, tmp_path):
     assert code == 0
     assert len(bounded) == len(fresh)
     assert ((bounded.Lower <= bounded.TrueAge) & (bounded.TrueAge <= bounded.Upper)).mean() > 0.75
+    fresh.to_csv(tmp_path / "test.csv", index=False)
+    assert run(capsys, tmp_path / "oof.csv", tmp_path / "test.csv", "--method", "cross", "--out", out_file)[0] == 0
+    errors = (calibration.TrueAge - calibration.Prediction).abs().to_numpy()
+    reach = hierarchical_quantile(errors, calibration.Writer.to_numpy(str), 0.9)
+    around = pd.read_csv(out_file)
+    np.testing.assert_allclose(around.Upper, around.Prediction + reach, rtol=1e-6)
     pd.concat(votes[:2]).to_csv(tmp_path / "test.csv", index=False)
     code, _, err = run(capsys, tmp_path / "oof.csv", tmp_path / "test.csv", "--method", "cross")
     assert code == 2
@@ -95,6 +102,7 @@ def test_cv_plus_on_test_pages_of_every_fold(capsys, tmp_path):
         (["{val}", "{test}", "--coverage", "90"], "between 0 and 1"),
         (["{val}", "{other}"], "no predictions of other"),
         (["{other}", "{otherval}", "--method", "cqr"], "quantile head"),
+        (["{val}", "{test}", "--method", "cross"], "two folds"),
         (["missing.csv", "{test}"], "missing.csv"),
     ],
 )
