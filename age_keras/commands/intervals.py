@@ -36,9 +36,9 @@ def main(
             predictions, and each fold is bounded by the errors in the other folds.
         coverage: share of new writers whose age is to lie within, in (0, 1).
         method: `split` (the same width for all), `mondrian` (a width for each band of predicted age), `cqr` (moves the
-            Lower and Upper of a quantile head), `cross` (by out-of-fold errors: of the other folds; with two tables of all, or CV+
-            where TEST has a prediction by each fold's model). Defaults to `cqr`
-            where there are Lower and Upper, else `split`; with out-of-fold predictions alone always by other folds.
+            Lower and Upper of a quantile head), `cross` (by out-of-fold errors: of the other folds; with two tables
+            of all folds, or CV+ where TEST has a prediction by each fold's model). Defaults to `cqr` where there are
+            Lower and Upper, else `split`; with out-of-fold predictions alone always by other folds.
         out: write the predictions with Lower and Upper to this file.
         format: of the output.
         figure: also draw nominal against actual coverage into this PNG file.
