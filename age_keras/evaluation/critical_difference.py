@@ -82,7 +82,7 @@ def critical_differences(result: Comparison) -> "Figure":
             right.text(0, row[pair.a], "yes" if pair.differ else "not shown", va="center", fontsize=9)
         right.set_xlim(-0.05, 1)
     else:
-        right.set_title("not shown to differ:\njoined" if groups else "all differ", fontsize=9)
+        right.set_title("dots on one bar:\nnot shown to differ" if groups else "all differ", fontsize=9)
         for column, group in enumerate(groups):
             places = [row[m] for m in group]
             right.plot([column, column], [min(places), max(places)], color="black", linewidth=2.5, alpha=0.8)
