@@ -1,0 +1,104 @@
+"""One model trained by several hosts: data-parallel steps under `tf.distribute.MultiWorkerMirroredStrategy`.
+
+    model = train_on_hosts(build, arrays, hosts=("10.0.0.5:9001", "10.0.0.6:9001"), index=0, epochs=10, batch_size=64)
+
+Run the same program on every host with its own `index`. `Model.fit` fails under this strategy in Keras 3 (keras issue
+20585), so the loop is written out with `strategy.run`. Every host holds the same weights, takes its share of each
+global batch, and the gradients are summed over all hosts: the result is that of one process on the whole batches.
+This pays only where one model is too slow for one machine. Folds, backbones and trials spread better as separate
+trainings (`fan_out`, `tuning`).
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from age_keras.errors import InputError
+
+Build = Callable[[], tuple[keras.Model, keras.optimizers.Optimizer, keras.losses.Loss]]
+
+
+def train_on_hosts(
+    build: Build,
+    patches: np.ndarray,
+    ages: np.ndarray,
+    hosts: Sequence[str],
+    index: int,
+    epochs: int,
+    batch_size: int,
+    seed: int = 0,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> keras.Model:
+    """Trains a model on several hosts.
+
+    Args:
+        build: makes model, optimizer and a loss with `reduction="none"`; seeded, so that all hosts build the same.
+        patches: (N, ...), all of them, on every host.
+        ages: float32 (N, 1), years.
+        hosts: `HOST:PORT` of each, in the same order on all.
+        index: which of them this one is.
+        epochs: passes over the patches.
+        batch_size: of all hosts together; divided by their number. A last part batch is dropped.
+        seed: of the order.
+        on_epoch: called with (epoch, mean loss) on each host.
+
+    Returns:
+        The model, with the same weights on every host.
+
+    Raises:
+        InputError: sizes that do not fit, or an index without a host.
+    """
+    count = len(hosts)
+    if not 0 <= index < count:
+        raise InputError(f"`index` must be from 0 to {count - 1}, a host of {', '.join(hosts)}. Received: {index}.")
+    if batch_size % count:
+        raise InputError(f"The batch of {batch_size} cannot be shared by {count} hosts: give a multiple of {count}.")
+    if len(patches) < batch_size:
+        raise InputError(f"{len(patches)} patches do not fill a batch of {batch_size}: give a smaller one.")
+    strategy = _strategy(hosts, index)
+    with strategy.scope():
+        keras.utils.set_random_seed(seed)
+        model, optimizer, loss = build()
+        optimizer.build(model.trainable_variables)
+
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            # Divided by the global batch: the sum over hosts is the mean over the batch.
+            value = tf.reduce_sum(loss(y, model(x, training=True))) / batch_size
+        gradients = tape.gradient(value, [v.value for v in model.trainable_variables])
+        context = tf.distribute.get_replica_context()
+        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        return value, summed
+
+    @tf.function
+    def distributed(x, y):
+        values, gradients = strategy.run(step, (x, y))
+        local = [strategy.experimental_local_results(g)[0] for g in gradients]
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None), local
+
+    share = batch_size // count
+    for epoch in range(epochs):
+        order = np.random.default_rng((seed, epoch)).permutation(len(patches))
+        losses = []
+        for first in range(0, len(order) - batch_size + 1, batch_size):
+            rows = order[first + index * share : first + (index + 1) * share]
+            x, y = tf.constant(patches[rows]), tf.constant(ages[rows])
+            value, gradients = distributed(x, y)
+            losses.append(float(value))
+            optimizer.apply(gradients, model.trainable_variables)
+        if on_epoch:
+            on_epoch(epoch, float(np.mean(losses)))
+    return model
+
+
+def _strategy(hosts: Sequence[str], index: int) -> tf.distribute.Strategy:
+    if len(hosts) == 1:
+        return tf.distribute.get_strategy()
+    os.environ["TF_CONFIG"] = json.dumps(
+        {"cluster": {"worker": list(hosts)}, "task": {"type": "worker", "index": index}}
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy()

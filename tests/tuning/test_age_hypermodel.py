@@ -1,0 +1,151 @@
+"""The spaces make configurations that train, through the same code as every experiment."""
+
+from dataclasses import replace
+
+import keras_tuner
+import numpy as np
+import pandas as pd
+import pytest
+
+from age_keras.data.patch_store import PatchStore
+from age_keras.data.samples import Samples
+from age_keras.models.age import ModelConfig
+from age_keras.models.digits import RecogniserConfig
+from age_keras.training.age_config import PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.training.digits import RecogniserTraining
+from age_keras.training.feeds import PatchData
+from age_keras.training.run import Run
+from age_keras.training.study import Study
+from tuning.hypermodel import AgeHyperModel
+from tuning.measure import chosen_config, difference, measure
+from tuning.objective import OBJECTIVES
+from tuning.parts import search_parts
+from tuning.search_config import SearchConfig
+from tuning.spaces import mission, recogniser, wide
+from tuning.trials import Trials
+
+PAGES, PATCHES = 32, 2
+CONFIG = SearchConfig(
+    backbones=("resnet10",),
+    model=ModelConfig(backbone="resnet10", weights="none", batch_norm="inference"),
+    training=TrainingConfig(
+        head=PhaseConfig(epochs=2, learning_rate=0.02),
+        fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.25),
+        batch_size=16,
+        augment="none",
+        selection_share=0.3,
+        batched_heads=True,
+    ),
+    runtime=RuntimeConfig(save_every=0, tensorboard=False),
+    bands=(),
+    test=0.25,
+    folds=2,
+)
+
+
+def study(tmp_path, config=CONFIG):
+    """Patches whose blackness grows with the age, two pages a writer."""
+    rng = np.random.default_rng(0)
+    ages = np.repeat(rng.uniform(10, 60, PAGES // 2), 2).round()
+    writers = np.repeat([f"w{i}" for i in range(PAGES // 2)], 2)
+    table = pd.DataFrame({"ImageID": [f"p{i}" for i in range(PAGES)], "Age": ages, "Writer": writers})
+    page = np.repeat(np.arange(PAGES), PATCHES).astype(np.int32)
+    ink = rng.random((len(page), 32, 32, 1)) < (ages[page] / 120)[:, None, None, None]
+    patches = np.where(ink, 40, 250).astype(np.uint8)
+    store = PatchStore(
+        patches=patches,
+        page=page,
+        box=np.zeros((len(page), 4), np.int32),
+        page_sizes=np.full((PAGES, 2), 32, np.int32),
+        keys=np.arange(len(page), dtype=np.uint64) * 7919,
+        skipped=[],
+        blank=[],
+        path=None,
+    )
+    run = Run(tmp_path / "run")
+    run.path.mkdir(exist_ok=True)
+    data = PatchData(store, ages[page].astype(np.float32)[:, None])
+    return Study(config, run, Samples(tmp_path, table), data, False)
+
+
+def hypermodel(opened, parts, **changes):
+    trials = Trials(opened.run.path / "trials", OBJECTIVES["mae"], len(parts))
+    return AgeHyperModel(opened, parts, "mission", trials=trials, objective=OBJECTIVES["mae"], **changes)
+
+
+def values(**given):
+    hp = keras_tuner.HyperParameters()
+    mission(hp, CONFIG)
+    hp.values = {**hp.values, **given}
+    return hp
+
+
+class KilledError(BaseException):
+    pass
+
+
+@pytest.mark.slow
+def test_a_trial_killed_in_its_second_fold_goes_on_there_and_its_choice_is_measured(tmp_path):
+    opened = study(tmp_path)
+    parts, outer = search_parts(opened, 2)
+    seen = np.any([part.learn | part.choose | part.score for part in parts], axis=0)
+    assert not (set(opened.table["Writer"][seen]) & set(opened.table["Writer"][outer.score]))
+    model = hypermodel(opened, parts)
+
+    def kill(record, logs):
+        if logs is not None and len(record.folds) == 1:
+            raise KilledError
+
+    model.on_event = kill
+    with pytest.raises(KilledError):
+        model.fit(values(unfreeze=0.25), trial_id="0")
+    first = model.trials.read("0").folds
+    assert len(first) == 1
+    again = hypermodel(opened, parts)
+    result = again.fit(values(unfreeze=0.25), trial_id="0")
+    record = again.trials.read("0")
+    assert record.folds[0] == first[0]
+    assert record.status == "complete"
+    assert result["objective"] == pytest.approx(np.mean([fold["mae"] for fold in record.folds]))
+    assert [len(fold["curve"]) for fold in record.folds] == [3, 3]
+    assert {path.name for path in again.trials.room("0").iterdir()} == {"fold1.keras", "fold2.keras"}
+    measured = measure(opened, outer, chosen_config(opened.config, "mission", record), "0", progress=False)
+    assert len(measured.rows) == outer.score.sum()
+    gain, low, high = difference(measured)
+    assert low <= gain <= high
+
+
+def test_a_share_of_nothing_trains_the_head_alone():
+    config = mission(values(unfreeze=0.0, dropout=0.2, learning_rate=1e-3), CONFIG)
+    assert (config.training.fine_tune.epochs, config.training.head.epochs) == (0, 2)
+    assert config.model.dropout == 0.2
+    assert mission(values(unfreeze=0.5), CONFIG).training.fine_tune.unfreeze == 0.5
+
+
+def test_every_point_of_the_wide_space_is_a_configuration():
+    declared = keras_tuner.HyperParameters()
+    base = replace(CONFIG, backbones=("resnet10", "resnet50"))
+    wide(declared, base)
+    assert len(declared.space) == 12
+    for seed in range(40):
+        hp = keras_tuner.HyperParameters()
+        for each in declared.space:
+            hp.merge([each])
+            if hp.is_active(each):
+                hp.values[each.name] = each.random_sample(seed)
+                seed += 97
+        config = wide(hp, base)
+        assert config.model.backbone in base.backbones
+        if config.training.head.optimizer != "adamw":
+            assert config.training.head.weight_decay == 0
+
+
+def test_the_recognisers_space_starts_from_its_defaults():
+    model, training = RecogniserConfig(), RecogniserTraining()
+    assert recogniser(keras_tuner.HyperParameters(), model, training) == (model, training)
+
+
+def test_build_gives_a_keras_model(tmp_path):
+    opened = study(tmp_path)
+    built = hypermodel(opened, search_parts(opened, 2)[0]).build(values())
+    assert built.output_shape == (None, 1)
