@@ -210,8 +210,11 @@ def _file(name: str, features: pd.DataFrame, skill: Skill, used: Skill | None, c
     figures = {"error": skill.error, "constant": skill.constant, "skill": skill.skill, "low": skill.low}
     if not skill.found:
         return Suspicion(name, False, f"No sign that {title} gives age away: {said}.", figures)
-    follows = (
-        "" if used is None else ", and the model's answers follow it" if used.found else ", yet the model does not"
-    )
+    if content:
+        verdict = f"No sign that {title} gives more of the age away than the amount of writing does: {said}."
+        return Suspicion(name, False, verdict, figures)
+    follows = ""
+    if used is not None:
+        follows = ", and the model's answers follow it" if used.found else ", yet the model's answers do not follow it"
     verdict = f"{title[0].upper()}{title[1:]} gives age away: {said}{follows}."
     return Suspicion(name, True, verdict, figures | ({"answers_skill": used.skill} if used else {}))
