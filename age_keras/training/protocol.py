@@ -138,6 +138,7 @@ def train(
             arrays = None
             facts = {"fold": part.fold, "phase": PHASES[number]}
             keeper = EpochKeeper(phase, counters, variables, best, state, config.runtime.save_every, first_epoch, facts)
+            keeper.set_model(feed.model)  # it saves a phase that has nothing left to fit, too
             bar.phase(f"{title} {PHASES[number].replace('_', '-')}", counters["epoch"])
             if counters["epoch"] < first_epoch + phase.epochs and not counters["stopped"]:
                 feed.model.fit(
