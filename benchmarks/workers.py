@@ -1,0 +1,76 @@
+"""Two workers on this machine against one: folds a minute.
+
+    python benchmarks/workers.py --data DIR --workers 2
+
+Runs the same search (random, no cuts) with one worker and with the given number, each with a chief, threads shared out,
+and a warm feature cache; prints the ratio of throughputs, measured from the trials' own records, so that start-up does
+not count.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+
+import tyro
+from side_by_side import machine
+
+FLAGS = (
+    "--model.weights none --pages.image-size 64 --training.head.epochs 3 --training.fine-tune.epochs 2 "
+    "--training.augment none --folds 2 --race 0 --keep 0 --no-runtime.tensorboard"
+)
+
+
+def folds_a_minute(run: Path) -> tuple[int, float]:
+    """Folds trained, and how many a minute from the first start to the last end."""
+    records = [json.loads(path.read_text()) for path in run.glob("*/*/trials/*.json")]
+    starts = [datetime.fromisoformat(record["started"]).timestamp() for record in records]
+    ends = [path.stat().st_mtime for path in run.glob("*/*/trials/*.json")]
+    folds = sum(len(record["folds"]) for record in records)
+    return folds, 60 * folds / (max(ends) - min(starts))
+
+
+def main(
+    data: Path | None = None,
+    workers: int = 2,
+    trials: int = 6,
+    backbone: str = "resnet10",
+    writers: int = 40,
+    flags: str = FLAGS,
+) -> int:
+    """Prints both throughputs and their ratio.
+
+    Args:
+        data: pages; none makes a synthetic cohort.
+        workers: of the second search.
+        trials: of each.
+        backbone: of the models.
+        writers: of the synthetic cohort.
+        flags: further flags of `tuning.search`.
+    """
+    print(machine())
+    where = ["--data", str(data)] if data else ["--synthetic-writers", str(writers), "--bands", "25"]
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        # The first run, which is not counted, fills the patch store and the feature cache.
+        for name, team in (("warm-up", 1), ("one", 1), ("many", workers)):
+            runs = Path(folder) / name
+            command = [sys.executable, "-m", "tuning.search", *where, "--backbones", backbone, "--runs", str(runs)]
+            command += ["--trials", str(trials), "--workers", str(team), *flags.split()]
+            begin = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            found[name] = folds_a_minute(runs)
+            print(
+                f"{name}: {team} workers, {found[name][0]} folds, {found[name][1]:.1f} a minute, "
+                f"{time.perf_counter() - begin:.0f} s with start and report",
+                flush=True,
+            )
+    print(f"ratio of throughputs: {found['many'][1] / found['one'][1]:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main, description=__doc__))
