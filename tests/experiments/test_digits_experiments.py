@@ -51,6 +51,7 @@ def test_parts_are_apart_and_writers_too():
     assert not np.intersect1d(parts["train"].writers, parts["validation"].writers).size
 
 
+@pytest.mark.slow
 def test_emnist_goes_the_same_road(tmp_path):
     rng = np.random.default_rng(0)
     for part, count in (("train", 260), ("test", 52)):
@@ -65,6 +66,7 @@ def test_emnist_goes_the_same_road(tmp_path):
     assert "emnist-letters" in report.read_text(encoding="utf-8").splitlines()[0]
 
 
+@pytest.mark.slow
 def test_ablation_compares_seed_by_seed_and_goes_on(tmp_path):
     config = digits_ablation.Config(
         limit=200, model=TINY, training=QUICK, variants=("no attention",), seeds=(0, 1), runs=tmp_path, run="a"
@@ -80,6 +82,7 @@ def test_ablation_compares_seed_by_seed_and_goes_on(tmp_path):
     assert len(digits_ablation.variants(digits_ablation.get_config())) == 14
 
 
+@pytest.mark.slow
 def test_robust_training_is_measured_beside_another(tmp_path):
     pytest.importorskip("foolbox", reason="attacks need the extra: pip install 'age_keras[attacks]'")
     model = dataclasses.replace(TINY, normalise=False)
