@@ -18,6 +18,7 @@ import tensorflow as tf
 from age_keras.backbones.registry import BackboneSpec, get_spec
 from age_keras.errors import InputError
 from age_keras.explain.attention import AttentionRollout
+from age_keras.explain.formulas import against, fuse, grad_cam, grad_cam_plus_plus
 from age_keras.explain.token_grid import cam_layers, fold_tokens, tapped
 from age_keras.models.bundle import load_bundle
 from age_keras.models.heads import MEDIAN_COLUMN
@@ -25,7 +26,6 @@ from age_keras.models.heads import MEDIAN_COLUMN
 Method = Literal["grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad", "attention_rollout"]
 SIGNED = ("grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad")
 METHODS: tuple[str, ...] = get_args(Method)
-YEARS = 10.0  # The age is divided by this where a formula takes exp(score), as Grad-CAM++ does.
 BATCH = 16
 
 
@@ -138,7 +138,7 @@ class Explainer:
         elif method == "score_cam":
             found = [self._score_cam(patch[None], empty, max_channels) for patch in patches]
         else:
-            formula = _grad_cam if method == "grad_cam" else _grad_cam_plus_plus
+            formula = grad_cam if method == "grad_cam" else grad_cam_plus_plus
             blank = None if np.isnan(colour).any() else self._features(empty)[1]
             found = [self._from_grids(batch, blank, formula) for batch in self._batches(patches)]
         return np.concatenate(found)
@@ -181,10 +181,10 @@ class Explainer:
     def _from_grids(self, batch, blank, formula) -> np.ndarray:
         features, gradients = self._grids(batch)
         blank = blank if blank is not None else [None] * len(features)
-        return _fuse([self._enlarge(formula(*layer)) for layer in zip(features, gradients, blank, strict=True)])
+        return fuse([self._enlarge(formula(*layer)) for layer in zip(features, gradients, blank, strict=True)])
 
     def _saliency(self, batch, empty) -> np.ndarray:
-        return _against(self._pixels(batch), batch, empty).numpy()
+        return against(self._pixels(batch), batch, empty).numpy()
 
     def _smooth(self, batch, empty, samples: int, noise: float, seed: int) -> np.ndarray:
         random = tf.random.Generator.from_seed(seed)
@@ -192,7 +192,7 @@ class Explainer:
         total = tf.zeros_like(batch)
         for _ in range(samples):
             total += self._pixels(batch + noise * spread * random.normal(tf.shape(batch)))
-        return _against(total / samples, batch, empty).numpy()
+        return against(total / samples, batch, empty).numpy()
 
     def _score_cam(self, patch: np.ndarray, empty, max_channels: int) -> np.ndarray:
         """Each channel's activation becomes a mask; its weight is what the patch seen through it adds in years."""
@@ -208,52 +208,10 @@ class Explainer:
             seen = pixels * masks + empty * (1 - masks)
             weights = tf.concat([self._ages(seen[i : i + BATCH]) for i in range(0, len(seen), BATCH)], 0) - nothing
             grids.append(tf.reduce_mean(weights[:, None, None] * masks[..., 0], axis=0)[None].numpy())
-        return _fuse(grids)
+        return fuse(grids)
 
 
 def _years(outputs) -> tf.Tensor:
     """The answer in years, (N,): the only column, or the median of three."""
     outputs = outputs[0] if isinstance(outputs, list | tuple) else outputs
     return tf.cast(outputs[:, MEDIAN_COLUMN if outputs.shape[-1] == 3 else 0], tf.float32)
-
-
-def _against(gradient, pixels, empty) -> tf.Tensor:
-    """Gradient times the distance from paper, summed over channels; the gradient alone without a paper."""
-    distance = tf.where(tf.math.is_nan(empty), 1.0, pixels - empty)
-    return tf.reduce_sum(gradient * distance, axis=-1)
-
-
-def _grad_cam(features, gradients, blank) -> tf.Tensor:
-    """Equations 1 and 2 of Selvaraju et al. without the ReLU, summed rather than averaged over the cells.
-
-    The number of cells makes the mean over a map the years that its features add.
-    """
-    weights = tf.reduce_sum(gradients, axis=(1, 2), keepdims=True)
-    return tf.reduce_sum(weights * (features if blank is None else features - blank), axis=-1)
-
-
-def _grad_cam_plus_plus(features, gradients, blank) -> tf.Tensor:
-    """The map of the age less that of its negative, each after equations 10 to 19 of Chattopadhay et al.
-
-    The score is (age - own age) / `YEARS`, so exp(score) is 1: exp(age) itself overflows. The denominator has the
-    features' positive part, and the gradient's size: with features of both signs it could else pass through zero.
-    """
-    shown = features if blank is None else features - blank
-    mass = tf.reduce_sum(tf.nn.relu(features), axis=(1, 2), keepdims=True)
-    size = tf.abs(gradients / YEARS)
-    alphas = tf.where(size > 0, 1 / (2 + size * mass), 0.0)
-    alphas = tf.math.divide_no_nan(alphas, tf.reduce_sum(alphas, axis=(1, 2), keepdims=True))
-    maps = []
-    for sign in (1.0, -1.0):
-        weights = tf.reduce_sum(alphas * tf.nn.relu(sign * gradients / YEARS), axis=(1, 2), keepdims=True)
-        maps.append(tf.nn.relu(tf.reduce_sum(weights * shown, axis=-1)))
-    return maps[0] - maps[1]
-
-
-def _fuse(maps: Sequence[np.ndarray]) -> np.ndarray:
-    """Maps of several layers, (N, S, S) each: their mean when each weighs the same, at the last one's size."""
-    if len(maps) == 1:
-        return maps[0].astype(np.float32)
-    sizes = [np.abs(m).mean(axis=(1, 2), keepdims=True) for m in maps]
-    even = np.mean([m / np.maximum(size, 1e-12) for m, size in zip(maps, sizes, strict=True)], axis=0)
-    return (even * sizes[-1]).astype(np.float32)
