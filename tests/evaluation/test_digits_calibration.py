@@ -39,6 +39,14 @@ def test_the_temperature_is_found(factor):
     assert calibration.fit_temperature(truth, factor * logits) == pytest.approx(factor, rel=0.05)
 
 
+def test_held_out_images_that_are_all_right_do_not_buy_boundless_confidence():
+    logits = np.full((100, 10), -3.0)
+    logits[:, 0] = 3.0
+    truth = np.zeros(100, int)
+    confidence = calibration.softmax(logits, calibration.fit_temperature(truth, logits)).max()
+    assert 0.98 < confidence < 0.995
+
+
 def test_temperature_of_nothing_is_refused():
     with pytest.raises(InputError, match="held-out"):
         calibration.fit_temperature(np.zeros(0, int), np.zeros((0, 3)))
