@@ -62,6 +62,7 @@ def _die(study, backbone, part):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_process_that_keeps_dying_is_an_error_that_says_what_to_do(study, monkeypatch):
     monkeypatch.setattr(module, "_train_one", _die)
     with pytest.raises(InputError, match="give fewer workers"):

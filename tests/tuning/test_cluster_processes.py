@@ -15,7 +15,7 @@ from tuning.supervisor import free_port
 
 SCRIPT = Path(__file__).with_name("fake_search.py")
 FLAGS = ("--folds", "3", "--race", "0")
-BOUND = 240  # Seconds: three processes load TensorFlow, perhaps on a busy machine.
+BOUND = 400  # Seconds: three processes load TensorFlow, perhaps on a busy machine.
 
 
 def start(run, *flags):
