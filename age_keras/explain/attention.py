@@ -8,8 +8,8 @@ TinyViT), carrier (FasterViT), reduced (MiT) and place-wise (MobileViT) attentio
 import keras
 import tensorflow as tf
 
-from age_keras.backbones.beit import TokenAttention
 from age_keras.backbones.keras_cv import KerasCVLayer
+from age_keras.backbones.token_attention import TokenAttention
 from age_keras.errors import InputError
 
 
@@ -34,7 +34,7 @@ class AttentionRollout:
         self.pools_class_token = "head_token" in {layer.name for layer in model.layers}
         self._inputs = keras.Model(model.inputs, [layer.input for layer in self.layers])
         signature = [tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32)]
-        self._traced = tf.function(self._rollout, input_signature=signature)
+        self._traced = tf.function(self._rollout, input_signature=signature, autograph=False)
 
     @staticmethod
     def possible(model: keras.Model) -> bool:

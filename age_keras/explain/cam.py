@@ -62,10 +62,10 @@ class Explainer:
         self.side, self.channels = model.inputs[0].shape[1], model.inputs[0].shape[-1]
         self._split = tapped(model, self.layers)
         signature = [tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32)]
-        self._ages = tf.function(self._forward_ages, input_signature=signature)
-        self._features = tf.function(self._forward_features, input_signature=signature)
-        self._grids = tf.function(self._grids_and_gradients, input_signature=signature)
-        self._pixels = tf.function(self._pixel_gradient, input_signature=signature)
+        self._ages = tf.function(self._forward_ages, input_signature=signature, autograph=False)
+        self._features = tf.function(self._forward_features, input_signature=signature, autograph=False)
+        self._grids = tf.function(self._grids_and_gradients, input_signature=signature, autograph=False)
+        self._pixels = tf.function(self._pixel_gradient, input_signature=signature, autograph=False)
         self._rollout: AttentionRollout | None = None
 
     @classmethod
