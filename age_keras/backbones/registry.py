@@ -29,20 +29,6 @@ Preprocessing = Literal["native", "published", "none"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-NOT_FAMILIES = {
-    "registry",
-    "preprocessing",
-    "weights",
-    "torch_weights",
-    "torch_checkpoint",
-    "interpolation",
-    "stochastic_depth",
-    "complexity",
-    "convert",
-    "listing",
-    "window_attention",
-    "layer_scale",
-}
 
 
 @dataclass(frozen=True)
@@ -158,8 +144,7 @@ def _load_families() -> None:
     import age_keras.backbones as package
 
     for module in pkgutil.iter_modules(package.__path__):
-        if module.name not in NOT_FAMILIES:
-            importlib.import_module(f"{package.__name__}.{module.name}")
+        importlib.import_module(f"{package.__name__}.{module.name}")
     _loaded = True
 
 
