@@ -17,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
 import csv
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def measure(backbone: str, size: int, ratio: float, batch: int, rounds: int) -> 
         store = FeatureCache(folder, progress=False).features(split, patches, keys)
     for model in (split.whole, split.suffix):
         model.compile(keras.optimizers.Adam(1e-4), "mae")
-    order = iter(lambda: rng.permutation(2 * batch)[:batch], None)
+    order = (rng.permutation(2 * batch)[:batch] for _ in itertools.count())
 
     def plain():
         rows = next(order)
