@@ -32,6 +32,13 @@ SMALL = {
 TRANSFORMERS = sorted(family for family, (_, _, numbers) in SMALL.items() if numbers)
 
 
+QUICK = ("mobile_vit", "resnet10", "swin_v2")  # the others with `make test-all`
+
+
+def _slow_unless_quick(family):
+    return pytest.param(family, marks=[pytest.mark.slow] * (family not in QUICK))
+
+
 def build(family, **options):
     name, image_size, numbers = SMALL[family]
     return build_backbone(name, image_size, **(numbers or {}), **options)
@@ -45,7 +52,7 @@ def outputs(model, x, **options):
     return keras.ops.convert_to_numpy(keras.ops.cast(model(x, **options), "float32"))
 
 
-@pytest.fixture(params=sorted(SMALL), scope="module")
+@pytest.fixture(params=[_slow_unless_quick(family) for family in sorted(SMALL)], scope="module")
 def family(request):
     return request.param
 
@@ -129,7 +136,7 @@ def test_half_precision(model, family, policy, tmp_path):
     np.testing.assert_array_equal(outputs(again, x), got)
 
 
-@pytest.mark.parametrize("family", TRANSFORMERS)
+@pytest.mark.parametrize("family", [_slow_unless_quick(family) for family in TRANSFORMERS])
 def test_stochastic_depth(family):
     model = build(family, drop_path_rate=0.5)
     x = pixels(model, 4)

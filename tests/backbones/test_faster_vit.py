@@ -50,6 +50,7 @@ def test_gives_the_published_features(oracle):
     assert relative_difference(model(x), expected) < 1e-5
 
 
+@pytest.mark.slow
 def test_windows_left_to_choose_are_the_published_ones(oracle):
     model, *_ = oracle
     assert window_sizes(224) == (7, 7, 7, 7)
@@ -187,6 +188,7 @@ def test_factors_of_branches_are_loaded_whichever_pair_the_checkpoint_gives_the_
     np.testing.assert_array_equal(other.get_layer("levels.2.blocks.1.gamma3").scale, gamma)
 
 
+@pytest.mark.slow
 def test_weights_fit_another_size_of_image_as_they_are():
     model, larger = small(), small(160, window_size=(7, 7, 5, 5))
     state = published_state(model)
@@ -195,6 +197,7 @@ def test_weights_fit_another_size_of_image_as_they_are():
     np.testing.assert_array_equal(kernel, state["levels.2.blocks.0.hat_attn.pos_emb_funct.cpb_mlp.2.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision_stays_near_single(policy):
     single = small(layer_scale=1.0)
@@ -209,6 +212,7 @@ def test_half_precision_stays_near_single(policy):
     assert relative_difference(keras.ops.cast(half(x), "float32"), np.asarray(single(x))) < 0.1
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_weight_and_are_finite():
     model = small(layer_scale=1.0, layer_scale_conv=1.0)
     with tf.GradientTape() as tape:
@@ -219,6 +223,7 @@ def test_gradients_reach_every_weight_and_are_finite():
         assert np.any(gradient), variable.path
 
 
+@pytest.mark.slow
 def test_stochastic_depth_acts_in_training_alone():
     model, x = small(drop_path_rate=0.9), pixels(4, 128)
     for layer in model.layers:

@@ -135,6 +135,7 @@ def test_a_checkpoint_of_another_size_names_what_does_not_fit():
         load_torch_weights(small(), state, get_spec("tinyvit_5m").weight_map)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision_stays_near_single(policy):
     single = small()
@@ -149,6 +150,7 @@ def test_half_precision_stays_near_single(policy):
     assert relative_difference(keras.ops.cast(half(x), "float32"), np.asarray(single(x))) < 0.1
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_weight_and_are_finite():
     model = small(depths=(2, 1, 1, 1))
     for layer in model.layers:  # The blocks' last norm starts at zero and holds back what stands before it.
@@ -162,6 +164,7 @@ def test_gradients_reach_every_weight_and_are_finite():
         assert np.any(gradient), variable.path
 
 
+@pytest.mark.slow
 def test_stochastic_depth_acts_in_training_alone():
     model, x = small(drop_path_rate=0.9, depths=(1, 1, 2, 2)), pixels(4, 64)
     for layer in model.layers:
