@@ -85,3 +85,8 @@ class ClusterConfig(SearchConfig):
     def search(self) -> SearchConfig:
         """The search alone: what its results depend on."""
         return SearchConfig(**{each.name: getattr(self, each.name) for each in fields(SearchConfig)})
+
+    @property
+    def run_name(self) -> str:
+        """The same on all machines, whatever their role."""
+        return self.search.run_name

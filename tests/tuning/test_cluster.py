@@ -109,3 +109,10 @@ def test_flags_that_do_not_fit_together_are_refused():
     with pytest.raises(InputError, match="HOST:PORT"):
         address("localhost")
     assert without_workers(["--trials", "3", "--workers", "4", "--workers=2"]) == ["--trials", "3"]
+
+
+def test_a_search_has_one_folder_whatever_the_role_and_the_number_of_trials():
+    name = ClusterConfig().search.run_name
+    assert ClusterConfig(workers=4, trials=50, fresh=True, patience=5).run_name == name
+    assert ClusterConfig(role="worker", chief="a:1").run_name == name
+    assert ClusterConfig(folds=3).run_name != name
