@@ -7,6 +7,7 @@ but the command that runs, so `age-keras evaluate` never waits for TensorFlow.
 
 import ast
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ import tyro
 
 import age_keras
 from age_keras.errors import InputError
+
+# TensorFlow's start-up remarks would bury what a command says. A user who wants them sets the variable.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 COMMANDS = Path(__file__).parent / "commands"
 
