@@ -6,9 +6,7 @@ from keras import ops
 from age_keras.training.age_config import PhaseConfig
 
 
-def build_optimizer(
-    phase: PhaseConfig, rates: dict | None = None, track: bool = True
-) -> keras.optimizers.Optimizer:
+def build_optimizer(phase: PhaseConfig, rates: dict | None = None, track: bool = True) -> keras.optimizers.Optimizer:
     """The optimizer of a phase.
 
     Args:
