@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from age_keras.data import counter
-from age_keras.data.augment import epoch_views, view_keys
 from age_keras.data.row_reader import RowReader
+from age_keras.data.views import epoch_views, view_keys
 from age_keras.errors import InputError
 
 _THREADS = 4

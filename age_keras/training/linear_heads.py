@@ -19,8 +19,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from age_keras.data.augment import epoch_views
 from age_keras.data.pipeline import batch_indices
+from age_keras.data.views import epoch_views
 from age_keras.training.feature_store import FeatureStore
 from age_keras.training.head_watch import HeadWatch
 

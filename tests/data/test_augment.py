@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from age_keras.data import counter, ink, warp
-from age_keras.data.augment import POLICIES, Policy, epoch_views, get_policy, view_keys
+from age_keras.data.augment import POLICIES, Policy, get_policy
+from age_keras.data.views import epoch_views, view_keys
 from age_keras.errors import InputError
 
 NAMES = list(POLICIES)

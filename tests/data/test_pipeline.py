@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 
 from age_keras.data import counter
-from age_keras.data.augment import epoch_views, get_policy, view_keys
+from age_keras.data.augment import get_policy
 from age_keras.data.pipeline import batch_indices, batches, index_batches, row_batches, steps
 from age_keras.data.row_reader import RowReader
+from age_keras.data.views import epoch_views, view_keys
 from age_keras.errors import InputError
 
 P, SIDE = 23, 12

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from age_keras.data.augment import epoch_views, get_policy, view_keys
+from age_keras.data.augment import get_policy
+from age_keras.data.views import epoch_views, view_keys
 from age_keras.training import cache_room, feature_entry
 from age_keras.training.feature_cache import FeatureCache
 from age_keras.training.feature_store import FeatureStore

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from age_keras.data.augment import epoch_views
 from age_keras.data.pipeline import batch_indices
+from age_keras.data.views import epoch_views
 from age_keras.training.feature_store import FeatureStore, View
 from age_keras.training.linear_heads import HeadSettings, LinearHeads
 from age_keras.training.prefix import Boundary
