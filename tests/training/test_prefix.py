@@ -13,11 +13,11 @@ layers = keras.layers
 
 
 def one_of_each_family():
-    """The smallest backbone of every family; those of more than 50 million parameters are slow."""
-    specs = [backbones.get_spec(name) for name in backbones.names()]
-    return [
-        min((s for s in specs if s.family == f), key=lambda s: s.parameters).name for f in {s.family for s in specs}
-    ]
+    """The smallest backbone of every family; two families are in the quick suite, the others slow."""
+    specs = [get_spec(name) for name in names()]
+    families = sorted({spec.family for spec in specs})
+    smallest = [min((s for s in specs if s.family == f), key=lambda s: s.parameters).name for f in families]
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("resnet10", "mobilevit_xxs"))) for n in smallest]
 
 
 def data(model, n=6):
