@@ -14,7 +14,7 @@ layers = keras.layers
 
 def one_of_each_family():
     """The smallest backbone of every family; two families are in the quick suite, the others slow."""
-    specs = [get_spec(name) for name in names()]
+    specs = [backbones.get_spec(name) for name in backbones.names()]
     families = sorted({spec.family for spec in specs})
     smallest = [min((s for s in specs if s.family == f), key=lambda s: s.parameters).name for f in families]
     return [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("resnet10", "mobilevit_xxs"))) for n in smallest]
