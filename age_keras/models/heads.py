@@ -62,7 +62,7 @@ class AgeError(keras.metrics.MeanMetricWrapper):
     def _error(self, y_true, y_pred):
         years = HEADS[self.head].decode(y_pred)
         middle = MEDIAN_COLUMN if years.shape[-1] == 3 else 0
-        return ops.abs(years[:, middle] - ops.reshape(y_true, (-1,)))
+        return ops.abs(years[:, middle] - ops.cast(ops.reshape(y_true, (-1,)), years.dtype))
 
     def get_config(self):
         return {"name": self.name, "dtype": self.dtype, "head": self.head}
