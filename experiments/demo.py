@@ -1,4 +1,4 @@
-"""A first run without any data: a small network on a synthetic cohort, about five minutes on two cores.
+"""A first run without any data: a small network on a synthetic cohort, five to seven minutes on two cores.
 
     python -m experiments.demo
 
