@@ -23,3 +23,34 @@ def shared_data() -> Path:
 def _own_cache(tmp_path_factory, monkeypatch):
     """No test reads or fills the user's cache."""
     monkeypatch.setenv("AGE_KERAS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def inked_pages():
+    """Makes pages whose blackness grows with the age, two of each writer: (table, patch store of 32-px patches)."""
+
+    def make(pages: int, patches: int):
+        import numpy as np
+        import pandas as pd
+
+        from age_keras.data.patch_store import PatchStore
+
+        rng = np.random.default_rng(0)
+        ages = np.repeat(rng.uniform(10, 60, pages // 2), 2).round()
+        writers = np.repeat([f"w{i}" for i in range(pages // 2)], 2)
+        table = pd.DataFrame({"ImageID": [f"p{i}" for i in range(pages)], "Age": ages, "Writer": writers})
+        page = np.repeat(np.arange(pages), patches).astype(np.int32)
+        ink = rng.random((len(page), 32, 32, 1)) < (ages[page] / 120)[:, None, None, None]
+        store = PatchStore(
+            patches=np.where(ink, 40, 250).astype(np.uint8),
+            page=page,
+            box=np.zeros((len(page), 4), np.int32),
+            page_sizes=np.full((pages, 2), 32, np.int32),
+            keys=np.arange(len(page), dtype=np.uint64) * 7919,
+            skipped=[],
+            blank=[],
+            path=None,
+        )
+        return table, store
+
+    return make

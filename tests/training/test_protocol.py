@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from age_keras.data.patch_store import PatchStore
 from age_keras.data.samples import Samples
 from age_keras.models.age import ModelConfig
 from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
@@ -31,27 +30,13 @@ CONFIG = AgeConfig(
 
 
 @pytest.fixture(scope="module")
-def pages():
+def pages(inked_pages):
     """Patches whose blackness grows with the age, two pages a writer."""
-    rng = np.random.default_rng(0)
-    ages = np.repeat(rng.uniform(10, 60, PAGES // 2), 2).round()
-    table = pd.DataFrame({"Age": ages, "Writer": np.repeat([f"w{i}" for i in range(PAGES // 2)], 2)})
-    page = np.repeat(np.arange(PAGES), PATCHES).astype(np.int32)
-    ink = rng.random((len(page), 32, 32, 1)) < (ages[page] / 120)[:, None, None, None]
-    patches = np.where(ink, 40, 250).astype(np.uint8)
-    store = PatchStore(
-        patches=patches,
-        page=page,
-        box=np.zeros((len(page), 4), np.int32),
-        page_sizes=np.full((PAGES, 2), 32, np.int32),
-        keys=np.arange(len(page), dtype=np.uint64) * 7919,
-        skipped=[],
-        blank=[],
-        path=None,
-    )
+    table, store = inked_pages(PAGES, PATCHES)
     rows = np.arange(PAGES)
     part = Part("", rows < 16, (rows >= 16) & (rows < 20), rows >= 20)
-    return PatchData(store, ages[page].astype(np.float32)[:, None]), table, part
+    ages = table["Age"].to_numpy(np.float32)
+    return PatchData(store, ages[store.page][:, None]), table, part
 
 
 def run(pages, config=CONFIG, **options):

@@ -4,10 +4,8 @@ from dataclasses import replace
 
 import keras_tuner
 import numpy as np
-import pandas as pd
 import pytest
 
-from age_keras.data.patch_store import PatchStore
 from age_keras.data.samples import Samples
 from age_keras.models.age import ModelConfig
 from age_keras.models.digits import RecogniserConfig
@@ -43,28 +41,12 @@ CONFIG = SearchConfig(
 )
 
 
-def study(tmp_path, config=CONFIG):
-    """Patches whose blackness grows with the age, two pages a writer."""
-    rng = np.random.default_rng(0)
-    ages = np.repeat(rng.uniform(10, 60, PAGES // 2), 2).round()
-    writers = np.repeat([f"w{i}" for i in range(PAGES // 2)], 2)
-    table = pd.DataFrame({"ImageID": [f"p{i}" for i in range(PAGES)], "Age": ages, "Writer": writers})
-    page = np.repeat(np.arange(PAGES), PATCHES).astype(np.int32)
-    ink = rng.random((len(page), 32, 32, 1)) < (ages[page] / 120)[:, None, None, None]
-    patches = np.where(ink, 40, 250).astype(np.uint8)
-    store = PatchStore(
-        patches=patches,
-        page=page,
-        box=np.zeros((len(page), 4), np.int32),
-        page_sizes=np.full((PAGES, 2), 32, np.int32),
-        keys=np.arange(len(page), dtype=np.uint64) * 7919,
-        skipped=[],
-        blank=[],
-        path=None,
-    )
+def study(tmp_path, inked_pages, config=CONFIG):
+    """A study of pages whose blackness grows with the age."""
+    table, store = inked_pages(PAGES, PATCHES)
     run = Run(tmp_path / "run")
     run.path.mkdir(exist_ok=True)
-    data = PatchData(store, ages[page].astype(np.float32)[:, None])
+    data = PatchData(store, table["Age"].to_numpy(np.float32)[store.page][:, None])
     return Study(config, run, Samples(tmp_path, table), data, False)
 
 
@@ -85,8 +67,8 @@ class KilledError(BaseException):
 
 
 @pytest.mark.slow
-def test_a_trial_killed_in_its_second_fold_goes_on_there_and_its_choice_is_measured(tmp_path):
-    opened = study(tmp_path)
+def test_a_trial_killed_in_its_second_fold_goes_on_there_and_its_choice_is_measured(tmp_path, inked_pages):
+    opened = study(tmp_path, inked_pages)
     parts, outer = search_parts(opened, 2)
     seen = np.any([part.learn | part.choose | part.score for part in parts], axis=0)
     assert not (set(opened.table["Writer"][seen]) & set(opened.table["Writer"][outer.score]))
@@ -145,7 +127,7 @@ def test_the_recognisers_space_starts_from_its_defaults():
     assert recogniser(keras_tuner.HyperParameters(), model, training) == (model, training)
 
 
-def test_build_gives_a_keras_model(tmp_path):
-    opened = study(tmp_path)
+def test_build_gives_a_keras_model(tmp_path, inked_pages):
+    opened = study(tmp_path, inked_pages)
     built = hypermodel(opened, search_parts(opened, 2)[0]).build(values())
     assert built.output_shape == (None, 1)
