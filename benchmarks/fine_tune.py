@@ -14,6 +14,7 @@ One row of `fine_tune.csv` is written for each backbone and ratio, as soon as it
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As importing age_keras does; it is for both ways here.
 
 import argparse
 import csv

@@ -15,6 +15,7 @@ runs the backbone folds x epochs times over the pages, ours once for each view a
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As importing age_keras does; it is for both ways here.
 
 import argparse
 import tempfile

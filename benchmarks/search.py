@@ -1,21 +1,24 @@
 """A search: ours against plain Keras Tuner, with the same oracle, seed, folds and epochs, trial for trial.
 
-    python benchmarks/search.py                                         # small: minutes on a laptop
-    python benchmarks/search.py --backbone resnet50 --image-size 224 --trials 20 --folds 5 \\
-        --head-epochs 50 --fine-tune-epochs 10 --pages 600              # the mission's: days for the plain way
+    python benchmarks/search.py                                         # small and whole: minutes
+    python benchmarks/search.py --backbone resnet50 --image-size 224 --pages 30 --patches 1 --batch-size 8 \\
+        --head-epochs 10 --fine-tune-epochs 2 --plain-folds 2 --folder /tmp/search --minutes 12
 
 Plain: Keras Tuner's RandomSearch with a hypermodel that cross-validates by `Model.fit` on pixels, as users write it.
-Ours: the same trials through `tuning`, with the prefix cache and the folds' heads trained together; then once more with
-hopeless trials cut. Each way starts with an empty feature cache and pays for filling it. Random weights: times do not
-depend on them. Whether both ways choose alike can be read from the trials printed, with trained weights only.
-Augmented copies are the same for both (`--views`), so both see the same pixels.
+Ours: the same trials through `tuning`, with the prefix cache and the heads trained together; then once more with
+hopeless trials cut. Each way starts with an empty feature cache and pays for filling it. Seconds are of the processor.
+Random weights: times do not depend on them. Augmented copies are the same for both (`--views`), so both see the same
+pixels. With `--folder` a benchmark that was ended by `--minutes` or killed goes on; with `--plain-folds` only so many
+folds of one trial of each unfreeze ratio are run the plain way, and its time is extrapolated from them by ratio.
 """
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import contextlib
 import dataclasses
+import json
 import shutil
 import sys
 import tempfile
@@ -27,69 +30,69 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 import tyro
+from search_study import Settings, make_study
 from side_by_side import machine
 
-from age_keras.data.patch_store import PatchStore
 from age_keras.data.pipeline import batches, steps
-from age_keras.data.samples import Samples
-from age_keras.models.age import ModelConfig, build_age_model, unfreeze
-from age_keras.training.age_config import PhaseConfig, RuntimeConfig, TrainingConfig
-from age_keras.training.feeds import PatchData
+from age_keras.files import write_json
+from age_keras.models.age import build_age_model, unfreeze
 from age_keras.training.protocol import Part
-from age_keras.training.run import Run
 from age_keras.training.study import Study
 from tuning.hypermodel import AgeHyperModel
 from tuning.objective import OBJECTIVES
 from tuning.parts import search_parts
-from tuning.search import run_trials, trials_of
+from tuning.search import oracle_of, trials_of
 from tuning.search_config import SearchConfig
 from tuning.spaces import mission
+from tuning.trials import ENDED
+from tuning.tuner import CrossValidationTuner
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """The benchmark.
+class Notes:
+    """What is known so far: a JSON file, and the end of this call's time."""
 
-    Attributes:
-        backbone, image_size: the model, without published weights.
-        pages, patches: a made-up data set: pages, and patches a page.
-        trials, folds: of the search.
-        head_epochs, fine_tune_epochs: of each training.
-        batch_size: patches a step.
-        views: augmented copies a patch.
-        plain_trials: of the plain way, which is long, only so many are run; the rest is extrapolated. 0 for all.
-    """
+    def __init__(self, folder: Path, minutes: float):
+        self.path = folder / "results.json"
+        self.known = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.until = time.monotonic() + 60 * minutes if minutes else float("inf")
 
-    backbone: str = "mobilenetv3_small"
-    image_size: int = 96
-    pages: int = 60
-    patches: int = 4
-    trials: int = 6
-    folds: int = 5
-    head_epochs: int = 10
-    fine_tune_epochs: int = 3
-    batch_size: int = 16
-    views: int = 1
-    plain_trials: int = 2
+    def note(self, name: str, value) -> None:
+        self.known[name] = value
+        write_json(self.path, self.known)
+
+    def over(self) -> bool:
+        return time.monotonic() > self.until
+
+
+class OverError(BaseException):
+    """The minutes are over: Keras Tuner must not take it for a failed trial."""
 
 
 class Plain(keras_tuner.HyperModel):
     """What users of Keras Tuner write: a loop over folds around `Model.fit`."""
 
-    def __init__(self, study: Study, parts: list[Part]):
+    def __init__(self, study: Study, parts: list[Part], notes: Notes):
         super().__init__()
-        self.study, self.parts, self.seconds, self.scores = study, parts, [], []
+        self.study, self.parts, self.notes = study, parts, notes
 
     def build(self, hp):
         mission(hp, self.study.config)
         return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
 
     def fit(self, hp, model, *args, **kwargs):
-        begin = time.perf_counter()
+        return {"objective": float(np.mean([self.fold(hp, part)["mae"] for part in self.parts]))}
+
+    def fold(self, hp, part: Part) -> dict:
+        """Seconds and MAE of a fold, from the notes where it was run."""
         config = mission(hp, self.study.config)
-        self.scores.append(float(np.mean([self._fold(config, part) for part in self.parts])))
-        self.seconds.append(time.perf_counter() - begin)
-        return {"objective": self.scores[-1]}
+        name = f"plain {name_of(hp.values)} {part.label}"
+        if name not in self.notes.known:
+            if self.notes.over():
+                raise OverError
+            begin = time.process_time()
+            mae = self._fold(config, part)
+            self.notes.note(name, {"seconds": time.process_time() - begin, "mae": mae})
+        return self.notes.known[name]
 
     def _fold(self, config: SearchConfig, part: Part) -> float:
         store, training = self.study.data.store, config.training
@@ -117,104 +120,101 @@ class Plain(keras_tuner.HyperModel):
         return float(np.abs(pages - self.study.table["Age"].to_numpy()[pages.index]).mean())
 
 
-def make_study(settings: Settings, folder: Path) -> Study:
-    """Made-up pages: the darker, the older."""
-    rng = np.random.default_rng(0)
-    ages = rng.uniform(10, 60, settings.pages).round()
-    table = pd.DataFrame(
-        {
-            "ImageID": [f"p{i}" for i in range(settings.pages)],
-            "Age": ages,
-            "Writer": [f"w{i}" for i in range(settings.pages)],
-        }
-    )
-    page = np.repeat(np.arange(settings.pages), settings.patches).astype(np.int32)
-    side = settings.image_size
-    ink = rng.random((len(page), side, side, 1), np.float32) < (ages[page] / 120)[:, None, None, None]
-    store = PatchStore(
-        patches=np.where(ink, 40, 250).astype(np.uint8),
-        page=page,
-        box=np.zeros((len(page), 4), np.int32),
-        page_sizes=np.full((settings.pages, 2), side, np.int32),
-        keys=np.arange(len(page), dtype=np.uint64) * 7919,
-        skipped=[],
-        blank=[],
-        path=folder,
-    )
-    config = SearchConfig(
-        backbones=(settings.backbone,),
-        model=ModelConfig(settings.backbone, weights="none", batch_norm="inference"),
-        training=TrainingConfig(
-            head=PhaseConfig(settings.head_epochs, 1e-3, stop_patience=10**6, schedule="constant"),
-            fine_tune=PhaseConfig(settings.fine_tune_epochs, 1e-4, 0.25, stop_patience=10**6, schedule="constant"),
-            batch_size=settings.batch_size,
-            augment="none" if settings.views == 1 else "handwriting",
-            views=settings.views,
-            batched_heads=True,
-        ),
-        runtime=RuntimeConfig(tensorboard=False),
-        trials=settings.trials,
-        folds=settings.folds,
-        bands=(),
-        keep=0,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    data = PatchData(store, ages[page].astype(np.float32)[:, None])
-    return Study(config, Run(folder), Samples(folder, table), data, True)
-
-
-def ours(settings: Settings, race: float) -> tuple[float, list]:
-    """Seconds of the whole search, cold cache, and its records."""
-    folder = Path(tempfile.mkdtemp())
-    os.environ["AGE_KERAS_CACHE"] = str(folder / "cache")
-    study = make_study(settings, folder / "run")
+def ours(settings: Settings, folder: Path, name: str, notes: Notes) -> tuple[float, list]:
+    """Goes on with our search; seconds of all calls together, a cold cache included, and the trials that have ended."""
+    race = 1.0 if name == "cut" else 0.0
+    os.environ["AGE_KERAS_CACHE"] = str(folder / f"cache-{name}")
+    study = make_study(settings, folder / name)
     config = dataclasses.replace(study.config, race=race)
     parts, _ = search_parts(study, settings.folds)
     trials = trials_of(study.run.path, config)
-    model = AgeHyperModel(
-        study, parts, "mission", trials=trials, objective=OBJECTIVES["mae"], race_strength=race, keep=0
-    )
-    begin = time.perf_counter()
-    run_trials(study.run.path, config, model, progress=False)
-    seconds = time.perf_counter() - begin
-    records = trials.all()
-    shutil.rmtree(folder)
-    return seconds, records
+    if name in settings.ways and len(trials.all()) < settings.trials and not notes.over():
+        model = AgeHyperModel(
+            study, parts, "mission", trials=trials, objective=OBJECTIVES["mae"], race_strength=race, keep=0
+        )
+        oracle = oracle_of(study.run.path, config, model)
+        tuner, begin = CrossValidationTuner(oracle, model, study.run.path), time.process_time()
+        model.ahead = oracle.ahead
+        tuner.search(until=notes.over)
+        notes.note(name, notes.known.get(name, 0.0) + time.process_time() - begin)
+    return notes.known.get(name, 0.0), [record for record in trials.all() if record.status in ENDED]
 
 
-def plain(settings: Settings) -> tuple[float, Plain]:
-    """Seconds of the whole search by plain Keras Tuner, extrapolated over trials where not all were run."""
-    folder = Path(tempfile.mkdtemp())
-    study = make_study(settings, folder / "run")
-    parts, _ = search_parts(study, settings.folds)
-    model = Plain(study, parts)
-    run = settings.plain_trials or settings.trials
-    tuner = keras_tuner.RandomSearch(
-        model, keras_tuner.Objective("objective", "min"), max_trials=run, seed=1, directory=folder, overwrite=True
+def plain_search(settings: Settings, folder: Path, notes: Notes) -> None:
+    """The whole search by plain Keras Tuner, as far as the time goes; its folds are in the notes."""
+    study = make_study(settings, folder / "plain")
+    model = Plain(study, search_parts(study, settings.folds)[0], notes)
+    objective = keras_tuner.Objective("objective", "min")
+    shared = {"max_trials": settings.trials, "seed": 1, "directory": folder / "keras_tuner", "overwrite": True}
+    with contextlib.suppress(OverError):
+        keras_tuner.RandomSearch(model, objective, **shared).search(verbose=0)
+
+
+def plain_folds(settings: Settings, folder: Path, records: list, notes: Notes) -> dict[str, list[dict]]:
+    """Some plain folds of these trials: all, or a sample of a trial of each ratio. By trial, where there are any."""
+    study = make_study(settings, folder / "plain")
+    model = Plain(study, search_parts(study, settings.folds)[0], notes)
+    found, sampled = {}, {}
+    for record in records:
+        hp = keras_tuner.HyperParameters()
+        hp.values = dict(record.values)
+        count, ratio = settings.plain_folds or settings.folds, hp.values["unfreeze"]
+        if settings.plain_folds and ratio in sampled:
+            found[record.trial] = sampled[ratio]
+            continue
+        # The same oracle and seed: our trials are Keras Tuner's.
+        with contextlib.suppress(OverError):
+            found[record.trial] = sampled[ratio] = [model.fold(hp, part) for part in model.parts[:count]]
+    return found
+
+
+def compare(settings: Settings, name: str, seconds: float, records: list, plain: dict[str, list[dict]]) -> None:
+    """Prints one of our ways against the plain one, over the trials that both know."""
+    if not records or any(record.trial not in plain for record in records):
+        print(f"{name}: {len(records)} trials in {seconds:.0f} s; not all of them have plain folds yet.")
+        return
+    slow = sum(settings.folds * float(np.mean([f["seconds"] for f in plain[r.trial]])) for r in records)
+    folds = sum(len(record.folds) for record in records)
+    how = "extrapolated from a sample of folds of each ratio" if settings.plain_folds else "all folds"
+    print(
+        f"{name}: {len(records)} trials, {folds} of {len(records) * settings.folds} folds, {seconds:.0f} s; "
+        f"plain Keras Tuner {slow:.0f} s ({how}): {slow / seconds:.1f} times faster"
     )
-    tuner.search(verbose=0)
-    shutil.rmtree(folder)
-    return float(np.sum(model.seconds)) * settings.trials / run, model
+    whole = [record for record in records if record.status == "complete"]
+    best = min(whole, key=lambda r: r.objective).trial
+    print(f"  its best trial: {best}")
+    if not settings.plain_folds:
+        scores = {r.trial: float(np.mean([fold["mae"] for fold in plain[r.trial]])) for r in records}
+        first = min(scores, key=scores.get)
+        print(f"  plain's best trial: {first} with MAE {scores[first]:.3f}; ours had there {scores[best]:.3f}")
+        print("  MAE by trial, plain:", [round(score, 2) for score in scores.values()])
+        print("  MAE by trial, ours: ", [round(record.objective, 2) for record in records])
+
+
+def name_of(values: dict) -> str:
+    """A trial by its values."""
+    return json.dumps({name: round(value, 8) for name, value in sorted(values.items()) if "/" not in name})
 
 
 def main(settings: Settings) -> int:
-    """Prints seconds and ratios."""
-    print(machine(), flush=True)
-    print(settings, flush=True)
-    whole, records = ours(settings, race=0.0)
-    print(f"ours, all folds:           {whole:8.1f} s for {len(records)} trials", flush=True)
-    cut, raced = ours(settings, race=1.0)
-    folds = sum(len(record.folds) for record in raced)
-    print(f"ours, hopeless trials cut: {cut:8.1f} s ({folds} of {settings.trials * settings.folds} folds)", flush=True)
-    slow, model = plain(settings)
-    how = "" if len(model.seconds) == settings.trials else f", extrapolated from {len(model.seconds)} trials"
-    print(f"plain Keras Tuner:         {slow:8.1f} s{how}", flush=True)
-    best = min(records, key=lambda r: r.objective).trial
-    kept = min((r for r in raced if r.status == "complete"), key=lambda r: r.objective).trial
-    print(f"best trial with all folds {best}, with cuts {kept}")
-    print(f"ratio: {slow / whole:.1f} times faster trial for trial, {slow / cut:.1f} with hopeless trials cut")
-    first = [record.objective for record in records[: len(model.scores)]]
-    print(f"MAE of the first trials, ours {np.round(first, 3)}, plain {np.round(model.scores, 3)}")
+    """Prints seconds and ratios, of what is known so far where the time was short."""
+    print(machine(), settings, sep="\n", flush=True)
+    folder = settings.folder or Path(tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    notes = Notes(folder, settings.minutes)
+    if settings.plain_folds:
+        # First the plain folds of trials that are known, so that a short time gives a ratio.
+        known = ours(dataclasses.replace(settings, ways=()), folder, "ours", notes)[1]
+        plain_folds(settings, folder, known, notes)
+    results = {name: ours(settings, folder, name, notes) for name in ("ours", "cut")}
+    if not settings.plain_folds and "plain" in settings.ways:
+        plain_search(settings, folder, notes)
+    for name, (seconds, records) in results.items():
+        compare(settings, name, seconds, records, plain_folds(settings, folder, records, notes))
+    if settings.folder is None:
+        shutil.rmtree(folder)
+    else:
+        print(f"To go on where the time was short: the same command again, with --folder {folder}.")
     return 0
 
 

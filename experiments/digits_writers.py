@@ -2,7 +2,9 @@
 
     python -m experiments.digits_writers --path ../shared/data/mnist.npz --writers ../shared/data/mnist_writers.npz
 
-The test's writers are in no other part, and neither are those of the held-out part. Needs `mnist_writers.npz`
+The training writers are dealt to folds: one model a fold, trained on the writers of the others. A test digit's score is
+the mean over the models; a training digit's is that of the model that has not seen its writer, and these scores say
+where to cut. The test's writers are in no other part. Needs `mnist_writers.npz`
 (`writer_train`, `hsf_train`, `writer_test`, `hsf_test`, from QMNIST's labels, aligned with MNIST). docs/digits.md has
 times and results.
 """
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from age_keras.cli import run_experiment
-from age_keras.data.characters import stratified_holdout, writer_holdout
+from age_keras.data.characters import stratified_holdout, writer_folds
 from age_keras.data.digit_warp import WarpSettings
 from age_keras.data.digits import load_mnist, with_mnist_writers
 from age_keras.errors import InputError
@@ -37,7 +39,7 @@ class Config:
         limit: take only so many training digits (0: all).
         model: shape of the model.
         training: how it is trained; warps are slight, since slant and size tell writers apart.
-        validation: fraction of the training writers held out for watching.
+        folds: of the training writers, and so of models.
         seed: of everything.
         runs: folder of all runs.
         run: the run's name; by default a hash of the configuration.
@@ -49,7 +51,7 @@ class Config:
     limit: int = 0
     model: RecogniserConfig = MODEL
     training: RecogniserTraining = TRAINING
-    validation: float = 0.1
+    folds: int = 5
     seed: int = 0
     runs: Path = Path("runs")
     run: str | None = None
@@ -70,12 +72,14 @@ def experiment(config: Config) -> Path:
     characters = dataclasses.replace(
         characters, labels=(hsf == STUDENTS).astype(np.int64), classes=CLASSES, name="mnist-writers"
     )
-    train, test = characters.part("train"), characters.part("test")
+    train_rows, test_rows = (np.flatnonzero(characters.split == part) for part in ("train", "test"))
+    train, test = characters.take(train_rows), characters.take(test_rows)
     if shared := np.intersect1d(train.writers, test.writers).size:
         raise InputError(f"{config.writers}: {shared} writers are in both parts; the question needs unseen writers.")
     if config.limit and config.limit < len(train):
-        train = train.take(stratified_holdout(train.labels, config.limit, config.seed)[1])
-    rest, held = writer_holdout(train.writers, config.validation, config.seed, groups=train.labels)
+        train_rows = train_rows[stratified_holdout(train.labels, config.limit, config.seed)[1]]
+        train = characters.take(train_rows)
+    fold = writer_folds(train.writers, config.folds, config.seed, groups=train.labels)
 
     import keras
     import pandas as pd
@@ -90,30 +94,38 @@ def experiment(config: Config) -> Path:
     run = Run.open(
         config.runs, "digits_writers", settings, config.run, config.fresh, data_fingerprint=characters.fingerprint
     )
-    keras.utils.set_random_seed(config.seed)
-    model = build_recogniser(config.model, classes=CLASSES)
-    history = train_recogniser(
-        model,
-        train.take(rest),
-        train.take(held),
-        config.training,
-        seed=config.seed,
-        state=run.file("state", "writers.npz"),
-        tensorboard=run.file("tensorboard", "writers"),
-        name="writers",
-    )
-    save_model(model, run.file("checkpoints", "writers.keras"))
-    logits = predict_probabilities(logits_model(model), test.images).astype(np.float64)
-    table = pd.DataFrame(
-        {
-            "Row": np.arange(len(test)),
-            "Writer": test.writers,
-            "Digit": digit[characters.split == "test"],
-            "Student": test.labels,
-            "Score": logits[:, 1] - logits[:, 0],
-        }
-    )
-    return write_writers_report(run.path, table, history, model.count_params())
+    history, unseen, scores = [], np.zeros(len(train)), np.zeros((config.folds, len(test)))
+    for k in range(config.folds):
+        keras.utils.set_random_seed(config.seed + k)
+        model = build_recogniser(config.model, classes=CLASSES)
+        rest, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        rows = train_recogniser(
+            model,
+            train.take(rest),
+            train.take(held),
+            config.training,
+            seed=config.seed + k,
+            state=run.file("state", f"fold{k}.npz"),
+            tensorboard=run.file("tensorboard", f"fold{k}"),
+            name=f"fold {k + 1} of {config.folds}",
+        )
+        to_logits = logits_model(model)
+
+        def log_odds(images, to_logits=to_logits):
+            logits = predict_probabilities(to_logits, images).astype(np.float64)
+            return logits[:, 1] - logits[:, 0]
+
+        history += [{"fold": k, **row} for row in rows]
+        save_model(model, run.file("checkpoints", f"fold{k}.keras"))
+        unseen[held], scores[k] = (log_odds(part.images) for part in (train.take(held), test))
+
+    def table(part, rows, score):
+        columns = {"Row": np.arange(len(part)), "Writer": part.writers, "Digit": digit[rows], "Student": part.labels}
+        return pd.DataFrame({**columns, "Score": score})
+
+    digits = table(test, test_rows, scores.mean(axis=0))
+    seen = table(train, train_rows, unseen)
+    return write_writers_report(run.path, digits, seen, history, model.count_params())
 
 
 if __name__ == "__main__":

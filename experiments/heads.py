@@ -17,7 +17,7 @@ from age_keras.models.age import ModelConfig
 from age_keras.training.age_config import AgeConfig, PhaseConfig, TrainingConfig
 from age_keras.training.crossval import CrossValidationConfig, FoldsConfig, fold_parts
 from age_keras.training.study import Study, open_study
-from age_keras.training.units import gather, train_unit
+from age_keras.training.units import gather, train_all
 
 VARIANTS = ("mae", "mse", "huber", "dldl", "corn", "mean_variance", "quantile", "lds", "c_mixup", "regmixup")
 
@@ -64,10 +64,9 @@ def experiment(config: HeadsConfig) -> Path:
     parts = fold_parts(study)
     for name in config.variants:
         ground: Study = study.with_config(variant(config, name))
-        for part in parts:
-            named = replace(part, label=f"{name}-{part.label}", repeat=name)
-            units.append((config.backbones[0], named))
-            train_unit(ground, *units[-1], f"[{len(units)}/{len(config.variants) * len(parts)}]")
+        named = [replace(part, label=f"{name}-{part.label}", repeat=name) for part in parts]
+        units += [(config.backbones[0], part) for part in named]
+        train_all(ground, named)
     gather(study, units)
     return write_report(study.run.path, "Age from handwriting: heads", study.image, notes=study.notes())
 

@@ -17,7 +17,7 @@ import pandas as pd
 from age_keras.cli import run_experiment
 from age_keras.data.pages import PageSettings
 from age_keras.evaluation.report import write_report
-from age_keras.evaluation.stability import stability_figure, stability_table
+from age_keras.evaluation.stability import SPIKE, stability_figure, stability_table
 from age_keras.files import atomic_write
 from age_keras.training.age_config import AgeConfig
 from age_keras.training.holdout import holdout_part
@@ -46,6 +46,17 @@ def get_config() -> VariantsConfig:
     )
 
 
+def _protocol(config: VariantsConfig) -> str:
+    """One sentence on what steadies, and what the plain models are trained without."""
+    phase = config.training.fine_tune
+    steady = (
+        f"Steadied: {phase.warmup} epochs of warm-up to a learning rate of {phase.learning_rate:g}, then "
+        f"{phase.schedule}; layer-wise decay {phase.layer_decay:g} a block; gradients clipped to a norm of "
+        f"{phase.clip_norm:g}."
+    )
+    return f"{steady} Plain: a constant learning rate and none of these." if config.plain else steady
+
+
 def experiment(config: VariantsConfig) -> Path:
     study = open_study(config, "vit_variants")
     steady = holdout_part(study)
@@ -67,7 +78,12 @@ def experiment(config: VariantsConfig) -> Path:
     if len(fine_tuning):
         stability_figure(fine_tuning, study.run.path / "figures" / "stability.png")
         text = report.read_text(encoding="utf-8")
-        section = f"\n## Stability of fine-tuning\n\n{stability_table(fine_tuning)}\n\n![](figures/stability.png)\n"
+        section = (
+            f"\n## Stability of fine-tuning\n\n{_protocol(config)}\n\n{stability_table(fine_tuning)}\n\n"
+            "![Learning rate, gradient norm and training loss](figures/stability.png)\n\n"
+            "*Stability of fine-tuning.* Dashed: plain. The gradient's norm is that of an epoch's last step, before "
+            f"clipping; a spike is an epoch whose loss is {SPIKE:g} times the lowest before it.\n"
+        )
         with atomic_write(report) as file:
             file.write(text + section)
     return report

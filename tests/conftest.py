@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As age_keras does, whatever a test imports first.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest

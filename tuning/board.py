@@ -27,6 +27,7 @@ def write_board(folder: Path, trials: Trials) -> None:
 
 
 def _write_trial(folder: Path, record: TrialRecord, objective: str) -> None:
+    curve = "val_error" if objective == "error" else "val_mae"
     with tf.summary.create_file_writer(str(folder)).as_default():
         hparams.hparams({**record.parameters, "status": record.status}, trial_id=record.trial)
         if record.objective is not None:
@@ -37,4 +38,4 @@ def _write_trial(folder: Path, record: TrialRecord, objective: str) -> None:
                 if name in ("mae", "skill", "band_mae", "error", "seconds"):
                     tf.summary.scalar(f"fold/{name}", value, step=fold["fold"])
             for epoch, value in enumerate(fold.get("curve", ())):
-                tf.summary.scalar(f"fold{fold['fold']}/val_mae", value, step=epoch)
+                tf.summary.scalar(f"fold{fold['fold']}/{curve}", value, step=epoch)

@@ -31,6 +31,10 @@ class CrossValidated(keras_tuner.HyperModel):
         race_strength: of the race, see `tuning.objective`; 0 cuts nothing.
         keep: of how many best trials the models stay on disk.
         worker: the name under which trials are recorded.
+
+    Attributes:
+        on_event: called with the record, and with the logs of an epoch or None, when an epoch, a fold or a trial ends.
+        ahead: gives at most so many trials that will come next, where that is known; for what can be shared with them.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class CrossValidated(keras_tuner.HyperModel):
         self.trials, self.objective, self.folds = trials, objective, folds
         self.race_strength, self.keep, self.worker = race_strength, keep, worker
         self.on_event: Callable[[TrialRecord, dict | None], None] = lambda record, logs: None
+        self.ahead: Callable[[int], list[keras_tuner.HyperParameters]] = lambda count: []
 
     def space(self, hp: keras_tuner.HyperParameters) -> Any:
         """Declares the hyper-parameters, and returns the configuration that they make."""

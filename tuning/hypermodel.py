@@ -1,5 +1,6 @@
 """The hypermodel of ages: `age_keras.training.protocol.train`, the code of every experiment, trains each fold."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -7,18 +8,23 @@ import keras
 import keras_tuner
 import numpy as np
 
+from age_keras.errors import InputError
 from age_keras.models.age import build_age_model
 from age_keras.models.bundle import save_bundle
 from age_keras.training.age_config import AgeConfig
-from age_keras.training.batched_heads import train_heads
+from age_keras.training.batched_heads import alike, can_batch, train_all_heads
 from age_keras.training.configuration import digest
 from age_keras.training.linear_heads import TrainedHead
+from age_keras.training.model_pool import ModelPool
 from age_keras.training.protocol import Part, Trained, train
 from age_keras.training.study import Study
 from tuning.cross_validated import CrossValidated, OnEpoch
 from tuning.failures import RefusedError
 from tuning.objective import age_scores
 from tuning.spaces import AGE_SPACES
+
+TOGETHER = 10
+"""Trials whose linear heads are trained in one pass."""
 
 
 class AgeHyperModel(CrossValidated):
@@ -34,7 +40,8 @@ class AgeHyperModel(CrossValidated):
     def __init__(self, study: Study, parts: list[Part], space: str, **search: Any):
         super().__init__(folds=len(parts), **search)
         self.study, self.parts, self.space_name = study, parts, space
-        self._heads: tuple[str, list[TrainedHead] | None] = ("", None)
+        self._heads: dict[str, list[TrainedHead] | None] = {}
+        self._pool = ModelPool()
 
     def space(self, hp: keras_tuner.HyperParameters) -> AgeConfig:
         return AGE_SPACES[self.space_name](hp, self.study.config)
@@ -56,6 +63,7 @@ class AgeHyperModel(CrossValidated):
             self._head(config, fold),
             on_epoch=on_epoch,
             progress=False,
+            pool=self._pool,
         )
         figures = self._figures(trained, part)
         if self.keep:
@@ -65,11 +73,24 @@ class AgeHyperModel(CrossValidated):
         return figures
 
     def _head(self, config: AgeConfig, fold: int) -> TrainedHead | None:
-        """Phase 1 of a fold: the linear heads of all folds are trained together, when the first is needed."""
-        trial = digest(config, 64)
-        if self._heads[0] != trial:
-            self._heads = (trial, train_heads(self.study, config, self.parts))
-        return self._heads[1][fold - 1] if self._heads[1] else None
+        """Phase 1 of a fold: the linear heads of all folds, and of the next trials, are trained together.
+
+        They are as without the others, to the last bit, so it does not matter who trains with whom, or again after
+        this process was killed.
+        """
+        name = digest(config, 64)
+        if name not in self._heads:
+            together = {name: config}
+            for hp in self.ahead(TOGETHER - 1) if can_batch(config) else ():
+                # A configuration that is refused is refused when its trial comes.
+                with contextlib.suppress(InputError):
+                    other = self.space(hp)
+                    if alike(config, other):
+                        together[digest(other, 64)] = other
+            heads = train_all_heads(self.study, list(together.values()), self.parts, self._pool)
+            self._heads |= dict(zip(together, heads or [None] * len(together), strict=True))
+        heads = self._heads[name]
+        return heads[fold - 1] if heads else None
 
     def _figures(self, trained: Trained, part: Part) -> dict[str, Any]:
         table = self.study.table

@@ -74,8 +74,19 @@ def difference(measured: Measured, seed: int = 0) -> tuple[float, float, float]:
     """
     rows = measured.rows
     gain = (rows["default"] - rows["TrueAge"]).abs() - (rows["chosen"] - rows["TrueAge"]).abs()
-    by_writer = gain.groupby(rows["Writer"].to_numpy()).agg(["sum", "size"]).to_numpy(np.float64)
+    return interval(gain, rows["Writer"], seed)
+
+
+def interval(gain: pd.Series, writers: pd.Series, seed: int = 0) -> tuple[float, float, float]:
+    """A mean and the ends of its 95 % interval under resampling of writers.
+
+    Args:
+        gain: a number for each page or character.
+        writers: whose it is.
+        seed: of the resampling.
+    """
+    by_writer = gain.groupby(writers.to_numpy()).agg(["sum", "size"]).to_numpy(np.float64)
     drawn = np.random.default_rng(seed).integers(0, len(by_writer), (RESAMPLES, len(by_writer)))
-    sums, pages = by_writer[drawn].sum(axis=1).T
-    low, high = np.percentile(sums / pages, [2.5, 97.5])
+    sums, counts = np.stack([each[drawn].sum(axis=1) for each in by_writer.T])
+    low, high = np.percentile(sums / counts, [2.5, 97.5])
     return float(gain.mean()), float(low), float(high)

@@ -16,6 +16,7 @@ from age_keras.cli import exit_code
 from age_keras.errors import InputError
 from age_keras.files import atomic_write
 from age_keras.training.run import Run
+from tuning.digits_outcome import outcome_lines
 from tuning.measure import Measured, difference
 from tuning.objective import OBJECTIVES, age_scores, selection_bias
 from tuning.trials import COMPLETE, CUT, FAILED, RUNNING, TrialRecord, Trials
@@ -66,7 +67,7 @@ def _verdict(run: Path, config: dict, trials: Trials) -> list[str]:
     best = ranked[0]
     found = (
         f"Trial {best.trial} was chosen: {objective.label} {best.objective:.3f} ± {best.sd:.3f} over {trials.folds} "
-        f"writer-disjoint folds. {_values(best)}"
+        f"folds. {_values(best)}"
     )
     bias = selection_bias(best.column(objective.name), [r.column(objective.name) for r in ranked], objective.sign)
     flattery = (
@@ -74,8 +75,10 @@ def _verdict(run: Path, config: dict, trials: Trials) -> list[str]:
         "(Tibshirani and Tibshirani 2009)."
     )
     if not (run / "outer.csv").exists():
-        return ["# The search goes on", found, flattery, "Nothing has been measured on outer writers yet."]
+        return ["# The search goes on", found, flattery, "Nothing has been measured on what no trial saw yet."]
     facts = Run(run).read_json("outer.json")
+    if config["space"] == "recogniser":
+        return [*outcome_lines(run, config, trials, facts["trial"], best), found, flattery]
     measured = Measured(pd.read_csv(run / "outer.csv", dtype={"Writer": str}), facts["constant"])
     return [*_outer(measured, config, trials, facts["trial"], best), found, flattery]
 
@@ -147,16 +150,20 @@ def _how(run: Path, config: dict, trials: Trials) -> list[str]:
         if config["oracle"] == "hyperband"
         else (
             f"a trial is cut after a fold when it is further behind the best whole trial, on the same folds, than "
-            f"{config['race']:g} standard errors"
+            f"{config['race']:g} standard error{'' if config['race'] == 1 else 's'}"
             if config["race"]
             else "no trial is cut"
         )
     )
+    folds = (
+        "folds, disjoint by writer where the writers are known"
+        if config["space"] == "recogniser"
+        else "folds disjoint by writer; the epoch is chosen inside each training part"
+    )
     return [
         "## How it was made",
-        f"Space `{config['space']}`, oracle `{config['oracle']}`, seed {config['seed']}, {trials.folds} folds disjoint "
-        f"by writer; {cut}. The epoch is chosen inside each training part. `config.json` has the rest; "
-        "`tensorboard --logdir tensorboard` shows each trial's parameters, folds and curves.",
+        f"Space `{config['space']}`, oracle `{config['oracle']}`, seed {config['seed']}, {trials.folds} {folds}; {cut}."
+        " `config.json` has the rest; `tensorboard --logdir tensorboard` shows parameters, folds and curves.",
     ]
 
 

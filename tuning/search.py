@@ -70,7 +70,9 @@ def run_trials(run: Path, config: SearchConfig, hypermodel: CrossValidated, prog
     bar = SearchBar(hypermodel.trials, oracle.max_trials or 0, progress)
     hypermodel.on_event = bar.on_event
     try:
-        CrossValidationTuner(oracle, hypermodel, run).search()
+        tuner = CrossValidationTuner(oracle, hypermodel, run)
+        hypermodel.ahead = oracle.ahead
+        tuner.search()
     finally:
         bar.close()
     if oracle.stopped_because:
@@ -87,7 +89,7 @@ def open_search(config: SearchConfig, experiment: str):
     from tuning.parts import search_parts
 
     config = replace(config, run=config.run_name)
-    _allow_more_trials(config, experiment)
+    allow_more_trials(config, experiment)
     study = open_study(config, experiment)
     return study, *search_parts(study, config.folds)
 
@@ -150,7 +152,7 @@ def finish(config: SearchConfig, study, outer) -> Path:
     return write_search_report(run)
 
 
-def _allow_more_trials(config: SearchConfig, experiment: str) -> None:
+def allow_more_trials(config: SearchConfig, experiment: str) -> None:
     """A search may be made longer: the number of trials in its `config.json` follows the command."""
     from age_keras.training.run import Run
 

@@ -36,12 +36,9 @@ class SearchConfig(AgeConfig):
     keep: int = 1
 
     def __post_init__(self):
-        if self.folds < 2:
-            raise InputError(f"`folds` must be at least 2. Received: folds={self.folds}.")
-        if self.trials < 0 or (self.trials == 0 and self.oracle in ("random", "bayesian")):
-            raise InputError(f"`trials` must be at least 1 for the {self.oracle} oracle. Received: {self.trials}.")
-        if self.race < 0 or self.keep < 0:
-            raise InputError(f"`race` and `keep` must not be negative. Received: race={self.race}, keep={self.keep}.")
+        if self.runtime.workers != 1:
+            raise InputError("A search has workers of its own: give --workers instead of --runtime.workers.")
+        refuse_bad_search(self.trials, self.folds, self.race, self.keep, self.oracle)
 
     @property
     def run_name(self) -> str:
@@ -90,3 +87,13 @@ class ClusterConfig(SearchConfig):
     def run_name(self) -> str:
         """The same on all machines, whatever their role."""
         return self.search.run_name
+
+
+def refuse_bad_search(trials: int, folds: int, race: float, keep: int, oracle: OracleName) -> None:
+    """Raises `InputError` for numbers that no search can have."""
+    if folds < 2:
+        raise InputError(f"`folds` must be at least 2. Received: folds={folds}.")
+    if trials < 0 or (trials == 0 and oracle in ("random", "bayesian")):
+        raise InputError(f"`trials` must be at least 1 for the {oracle} oracle. Received: {trials}.")
+    if race < 0 or keep < 0:
+        raise InputError(f"`race` and `keep` must not be negative. Received: race={race}, keep={keep}.")

@@ -28,7 +28,8 @@ class SearchBar:
             self.bar.set_description(f"trial {record.trial}, fold {min(len(record.folds) + 1, record.wanted)}")
         else:
             epoch = record.furthest[1]
-            self.bar.set_postfix_str(f"epoch {epoch}, val_mae {logs.get('val_mae', float('nan')):.2f}{self._best()}")
+            name = "val_mae" if "val_mae" in logs else "val_accuracy"
+            self.bar.set_postfix_str(f"epoch {epoch}, {name} {logs.get(name, float('nan')):.3g}{self._best()}")
 
     def refresh(self) -> None:
         """Reads the records again, says which trials have ended, and moves the bar."""

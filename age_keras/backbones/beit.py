@@ -9,18 +9,19 @@ and a block's last layer after the block (`blocks.0`).
 """
 
 import functools
-import re
 
 import keras
-import numpy as np
 from keras import layers
 
+from age_keras.backbones import transformers_names
+from age_keras.backbones.gelu import gelu
 from age_keras.backbones.interpolation import resize_bias_table, resize_position_embedding
+from age_keras.backbones.layer_norm import LayerNorm
 from age_keras.backbones.layer_scale import LayerScale
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 from age_keras.backbones.stochastic_depth import rates, residual
 from age_keras.backbones.token_attention import CLASS_OFFSETS, ClassToken, TokenAttention, TokenPositionEmbedding
-from age_keras.backbones.torch_weights import State, WeightMap
+from age_keras.backbones.torch_weights import WeightMap
 
 EPSILON = 1e-6  # of every normalisation
 PATCH = 16
@@ -32,7 +33,7 @@ def _dense(x, units, name, activation=None, use_bias=True):
 
 
 def _norm(x, name):
-    return layers.LayerNormalization(epsilon=EPSILON, name=name)(x)
+    return LayerNorm(epsilon=EPSILON, name=name)(x)
 
 
 def _block(x, num_heads, grid, mlp_ratio, init_values, drop_path, name):
@@ -42,7 +43,7 @@ def _block(x, num_heads, grid, mlp_ratio, init_values, drop_path, name):
     x = _dense(x, width, f"{name}.attn.proj")
     x = LayerScale(init_values, name=f"{name}.gamma_1")(x)
     x = shortcut = residual(shortcut, x, drop_path, f"{name}.attn.add")
-    x = _dense(_norm(x, f"{name}.norm2"), int(width * mlp_ratio), f"{name}.mlp.fc1", "gelu")
+    x = _dense(_norm(x, f"{name}.norm2"), int(width * mlp_ratio), f"{name}.mlp.fc1", gelu)
     x = LayerScale(init_values, name=f"{name}.gamma_2")(_dense(x, width, f"{name}.mlp.fc2"))
     return residual(shortcut, x, drop_path, name)
 
@@ -88,44 +89,17 @@ def beit(
     return x
 
 
-def _published_names(state: State) -> State:
-    """From the names of Hugging Face's transformers, where q, k and v are apart, to the authors' own."""
-    state = {re.sub(r"^(beit|backbone|encoder)\.(?=[a-z])", "", name): value for name, value in state.items()}
-    queries = [name for name in state if name.endswith(".attention.attention.query.weight")]
-    for name in queries:
-        parts = [state.pop(name.replace("query", part)) for part in ("query", "key", "value")]
-        state[name.replace("query", "qkv")] = np.concatenate(parts)
-    return state
-
-
 WEIGHT_MAP = WeightMap(
     ignore=(
         r"head\..*",
         r"(lm_head|classifier|pooler|layernorm)\..*",
         r"(fc_norm|norm)\..*",
-        r"mask_token|.*\.mask_token",
+        r"mask_token",
         r".*relative_position_index",
         r".*\.k_bias",
     ),
-    prepare=_published_names,
-    rename=(
-        (r"^embeddings\.cls_token$", "cls_token"),
-        (r"^embeddings\.position_embeddings$", "pos_embed"),
-        (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-        (r"^(encoder\.)?layer\.(\d+)\.", r"blocks.\2."),
-        (r"\.attention\.attention\.qkv\.", ".attn.qkv."),
-        (r"\.attention\.attention\.query\.bias$", ".attn.q_bias"),
-        (r"\.attention\.attention\.value\.bias$", ".attn.v_bias"),
-        (r"\.attention\.attention\.relative_position_bias\.", ".attn."),
-        (r"\.attention\.output\.dense\.", ".attn.proj."),
-        (r"\.intermediate\.dense\.", ".mlp.fc1."),
-        (r"\.output\.dense\.", ".mlp.fc2."),
-        (r"\.layernorm_before\.", ".norm1."),
-        (r"\.layernorm_after\.", ".norm2."),
-        (r"\.lambda_(\d)$", r".gamma_\1"),
-        (r"\.gamma_(\d)$", r".gamma_\1.scale"),
-        (r"^(cls_token|pos_embed)$", r"\1.\1"),
-    ),
+    prepare=transformers_names.beit,
+    rename=((r"\.gamma_(\d)$", r".gamma_\1.scale"), (r"^(cls_token|pos_embed)$", r"\1.\1")),
     resize=(
         (r".*relative_position_bias_table", lambda table, shape: resize_bias_table(table, shape[0], CLASS_OFFSETS)),
         (r"pos_embed.*", lambda tokens, shape: resize_position_embedding(tokens, shape[1])),
@@ -140,6 +114,10 @@ BEIT = {
 DIT = {
     "base": (768, 12, 12, 0.1, 85_806_336, 17.56, 87.0),
     "large": (1024, 24, 16, 1e-5, 303_324_160, 61.55, 304.0),
+}
+REVISIONS = {  # of the published weights, where known
+    "beit_large": "f0459e9f33f2f7818e1c2f5c0c946b535d0da180",
+    "dit_base": "5f3a1d82def5866db1ac86d7701fe4f508050f42",
 }
 
 
@@ -176,7 +154,7 @@ for _size, (_width, _depth, _heads, _scale, _parameters, _gflops, _paper) in BEI
                 "imagenet": WeightSource(
                     location=f"timm/beit_{_size}_patch16_224.in22k_ft_in22k_in1k",
                     filename="model.safetensors",
-                    revision="main",
+                    revision=REVISIONS.get(f"beit_{_size}", "main"),
                 )
             },
             note="Without the norm after the pooling.",
@@ -197,7 +175,7 @@ for _size, (_width, _depth, _heads, _scale, _parameters, _gflops, _paper) in DIT
                 "documents": WeightSource(
                     location=f"microsoft/dit-{_size}",
                     filename="pytorch_model.bin",
-                    revision="main",
+                    revision=REVISIONS.get(f"dit_{_size}", "main"),
                     licence="not stated; the authors' code is MIT",
                 )
             },

@@ -12,6 +12,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from age_keras.backbones import transformers_names
+from age_keras.backbones.gelu import gelu
+from age_keras.backbones.layer_norm import LayerNorm
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 from age_keras.backbones.stochastic_depth import rates, residual
 from age_keras.backbones.torch_weights import WeightMap
@@ -45,13 +48,13 @@ def _dense(x, units, name, activation=None):
 
 
 def _norm(x, name):
-    return layers.LayerNormalization(epsilon=EPSILON, name=name)(x)
+    return LayerNorm(epsilon=EPSILON, name=name)(x)
 
 
 def _block(x, drop_path, name):
     shortcut, width = x, x.shape[-1]
     x = layers.DepthwiseConv2D(7, padding="same", name=f"{name}.conv_dw")(x)
-    x = _dense(_norm(x, f"{name}.norm"), 4 * width, f"{name}.mlp.fc1", "gelu")
+    x = _dense(_norm(x, f"{name}.norm"), 4 * width, f"{name}.mlp.fc1", gelu)
     x = GlobalResponseNorm(name=f"{name}.mlp.grn")(x)
     return residual(shortcut, _dense(x, width, f"{name}.mlp.fc2"), drop_path, name)
 
@@ -86,7 +89,8 @@ def _flat(tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 WEIGHT_MAP = WeightMap(
-    ignore=(r"head\..*", r"norm\..*", r"norm_pre\..*"),
+    prepare=transformers_names.convnext_v2,
+    ignore=(r"(head|classifier)\..*", r"norm\..*", r"norm_pre\..*"),
     rename=(  # the authors' own files
         (r"^downsample_layers\.0\.", "stem."),
         (r"^downsample_layers\.(\d+)\.", r"stages.\1.downsample."),
@@ -100,17 +104,23 @@ WEIGHT_MAP = WeightMap(
 )
 
 # Depths, channels of the first stage; parameters, GFLOPs, the paper's millions of parameters; pre-training of the
-# published weights and their revision.
+# published weights.
 VARIANTS = {
-    "atto": ((2, 2, 6, 2), 40, 3_386_760, 0.55, 3.7, "fcmae_ft_in1k", "main"),
-    "femto": ((2, 2, 6, 2), 48, 4_847_472, 0.78, 5.2, "fcmae_ft_in1k", "main"),
-    "pico": ((2, 2, 6, 2), 64, 8_552_256, 1.37, 9.1, "fcmae_ft_in1k", "main"),
-    "nano": ((2, 2, 8, 2), 80, 14_981_520, 2.45, 15.6, "fcmae_ft_in22k_in1k", "main"),
-    "tiny": ((3, 3, 9, 3), 96, 27_864_960, 4.46, 28.6, "fcmae_ft_in22k_in1k", "main"),
-    "base": ((3, 3, 27, 3), 128, 87_690_752, 15.35, 89.0, "fcmae_ft_in22k_in1k", "main"),
+    "atto": ((2, 2, 6, 2), 40, 3_386_760, 0.55, 3.7, "fcmae_ft_in1k"),
+    "femto": ((2, 2, 6, 2), 48, 4_847_472, 0.78, 5.2, "fcmae_ft_in1k"),
+    "pico": ((2, 2, 6, 2), 64, 8_552_256, 1.37, 9.1, "fcmae_ft_in1k"),
+    "nano": ((2, 2, 8, 2), 80, 14_981_520, 2.44, 15.6, "fcmae_ft_in22k_in1k"),
+    "tiny": ((3, 3, 9, 3), 96, 27_864_960, 4.46, 28.6, "fcmae_ft_in22k_in1k"),
+    "base": ((3, 3, 27, 3), 128, 87_690_752, 15.35, 89.0, "fcmae_ft_in22k_in1k"),
 }
 
-for _size, (_depths, _width, _parameters, _gflops, _paper, _training, _revision) in VARIANTS.items():
+REVISIONS = {  # of the published weights, where known
+    "pico": "9df9f51175442fe04357bc12542a052122947083",
+    "nano": "aacb23b94d2adf0b206df6c8a75798b672183d6d",
+    "tiny": "ffa838d8226776254489707de230f0e10fffab66",
+}
+
+for _size, (_depths, _width, _parameters, _gflops, _paper, _training) in VARIANTS.items():
     register(
         BackboneSpec(
             name=f"convnextv2_{_size}",
@@ -125,8 +135,9 @@ for _size, (_depths, _width, _parameters, _gflops, _paper, _training, _revision)
             weights={
                 "imagenet": WeightSource(
                     location=f"timm/convnextv2_{_size}.{_training}",
-                    filename="model.safetensors",
-                    revision=_revision,
+                    # At pico's commit there is no other format yet.
+                    filename="pytorch_model.bin" if _size == "pico" else "model.safetensors",
+                    revision=REVISIONS.get(_size, "main"),
                     licence="CC-BY-NC-4.0",
                     commercial=False,
                 )

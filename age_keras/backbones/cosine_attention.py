@@ -63,7 +63,7 @@ class CosineWindowAttention(WindowAttention):
         heads, size = self.num_heads, width // 3 // self.num_heads
         qkv = qkv + ops.cast(ops.concatenate([self.q_bias, ops.zeros_like(self.q_bias), self.v_bias]), qkv.dtype)
         qkv = ops.transpose(ops.reshape(qkv, (-1, tokens, 3 * heads, size)), (0, 2, 1, 3))
-        query, key, value = (qkv[:, i * heads : (i + 1) * heads] for i in range(3))
+        query, key, value = ops.split(qkv, 3, axis=1)
         scale = ops.exp(ops.minimum(ops.cast(self.logit_scale, "float32"), MAX_LOGIT_SCALE))
         query, key = _unit(query, scale), _unit(key)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))

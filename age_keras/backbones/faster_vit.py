@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 from keras import layers
 
-from age_keras.backbones.hierarchical_attention import hierarchical_level, scaled, window_level
+from age_keras.backbones.gelu import gelu
+from age_keras.backbones.hierarchical_attention import branch_scale, hierarchical_level, window_level
+from age_keras.backbones.layer_norm import LayerNorm
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 from age_keras.backbones.stochastic_depth import rates, residual
-from age_keras.backbones.torch_weights import State, WeightMap
+from age_keras.backbones.torch_weights import WeightMap
 from age_keras.errors import InputError
 
 HAT = (False, False, True, False)  # which levels have carrier tokens
@@ -42,16 +44,16 @@ def _stem(x, stem_width, width):
 
 def _downsample(x, name):
     """Twice the channels, half the sides (rounded up)."""
-    x = layers.LayerNormalization(epsilon=1e-6, name=f"{name}.norm")(x)
+    x = LayerNorm(epsilon=1e-6, name=f"{name}.norm")(x)
     return _convolution(x, 2 * x.shape[-1], f"{name}.reduction.0", 2)
 
 
 def _convolution_block(x, drop_path, layer_scale, name):
     shortcut, width = x, x.shape[-1]
     x = _batch_norm(_convolution(x, width, f"{name}.conv1", use_bias=True), f"{name}.norm1")
-    x = layers.Activation("gelu", name=f"{name}.act1")(x)
+    x = layers.Activation(gelu, name=f"{name}.act1")(x)
     x = _batch_norm(_convolution(x, width, f"{name}.conv2", use_bias=True), f"{name}.norm2")
-    return residual(shortcut, scaled(x, layer_scale, f"{name}.gamma"), drop_path, name)
+    return residual(shortcut, branch_scale(layer_scale, f"{name}.gamma")(x), drop_path, name)
 
 
 def _tiling_window(cells: int, hierarchical: bool) -> int | None:
@@ -101,6 +103,7 @@ def faster_vit(
     hat=HAT,
     layer_scale=None,
     layer_scale_conv=None,
+    do_propagation=False,
     drop_path_rate=0.0,
 ):
     """The network, with its last batch normalisation and without pooling.
@@ -117,6 +120,7 @@ def faster_vit(
         hat: whether a level has carrier tokens. Defaults to the third alone.
         layer_scale, layer_scale_conv: start of the factors on the branches of attention and of convolution blocks;
             None for no factors.
+        do_propagation: whether a level with carrier tokens ends by adding them to the cells of their windows.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
 
     Returns:
@@ -136,6 +140,7 @@ def faster_vit(
             for block, rate in blocks.items():
                 x = _convolution_block(x, rate, layer_scale_conv, block)
         elif hat[level]:
+            numbers["propagation"] = do_propagation
             x = hierarchical_level(x, window_size[level], ct_size, blocks, name, **numbers)
         else:
             x = window_level(x, window_size[level], blocks, name, **numbers)
@@ -144,22 +149,7 @@ def faster_vit(
     return _batch_norm(x, "norm")
 
 
-def _order_factors(state: State) -> State:
-    """Names the layer scales of windows gamma3 and gamma4, those of carrier tokens gamma1 and gamma2.
-
-    Only blocks without carrier tokens tell which pair is whose: where they have gamma1, the pairs are the other way
-    round in all blocks.
-    """
-    carried = {name.removesuffix("hat_norm1.weight") for name in state if name.endswith(".hat_norm1.weight")}
-    if not any(name.endswith(".gamma1") and name.removesuffix("gamma1") not in carried for name in state):
-        return state
-    other = {"gamma1": "gamma3", "gamma2": "gamma4", "gamma3": "gamma1", "gamma4": "gamma2"}
-    split = {name: name.rpartition(".") for name in state}
-    return {f"{block}{dot}{other.get(leaf, leaf)}": state[name] for name, (block, dot, leaf) in split.items()}
-
-
 WEIGHT_MAP = WeightMap(
-    prepare=_order_factors,
     ignore=(
         r"head\..*",
         r".*\.(relative_bias|relative_coords_table|relative_position_index)",
@@ -185,7 +175,7 @@ def _spec(size: int, depths, parameters: int, published: float, gflops: float) -
         gflops=gflops,
         weights={
             "imagenet": WeightSource(
-                location="nvidia/FasterViT",
+                location="ahatamiz/FasterViT",
                 filename=f"fastervit_{size}_224_1k.pth.tar",
                 revision="d43fc2311da25568a7ce8e932429d4b453308e59",
                 licence="CC-BY-NC-SA-4.0",
@@ -203,9 +193,14 @@ def _variant(spec: BackboneSpec, **numbers):
 
 
 # The published stochastic depth is 0.2, and 0.3 for the largest.
-fastervit_0 = _variant(_spec(0, (2, 3, 6, 5), 30_891_840, 31.4, 3.3), depths=(2, 3, 6, 5), dim=64, in_dim=64)
-fastervit_1 = _variant(_spec(1, (1, 3, 8, 5), 52_725_696, 53.4, 5.3), depths=(1, 3, 8, 5), dim=80, in_dim=32)
-fastervit_2 = _variant(_spec(2, (3, 3, 8, 5), 75_154_816, 75.9, 8.7), depths=(3, 3, 8, 5), dim=96, in_dim=64)
+fastervit_0 = _variant(_spec(0, (2, 3, 6, 5), 30_891_840, 31.4, 3.49), depths=(2, 3, 6, 5), dim=64, in_dim=64)
+fastervit_1 = _variant(_spec(1, (1, 3, 8, 5), 52_725_696, 53.4, 5.50), depths=(1, 3, 8, 5), dim=80, in_dim=32)
+fastervit_2 = _variant(_spec(2, (3, 3, 8, 5), 75_154_816, 75.9, 8.97), depths=(3, 3, 8, 5), dim=96, in_dim=64)
 fastervit_3 = _variant(
-    _spec(3, (3, 3, 12, 5), 158_522_944, 159.5, 18.2), depths=(3, 3, 12, 5), dim=128, in_dim=64, layer_scale=1e-5
+    _spec(3, (3, 3, 12, 5), 158_522_944, 159.5, 18.71),
+    depths=(3, 3, 12, 5),
+    dim=128,
+    in_dim=64,
+    layer_scale=1e-5,
+    do_propagation=True,
 )

@@ -13,6 +13,7 @@ import functools
 import keras
 from keras import layers, ops
 
+from age_keras.backbones.layer_norm import LayerNorm
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 from age_keras.backbones.stochastic_depth import rates, residual
 from age_keras.backbones.torch_weights import WeightMap
@@ -135,7 +136,7 @@ def _dense(x, units, name, activation=None):
 
 
 def _norm(x, name):
-    return layers.LayerNormalization(epsilon=EPSILON, name=name)(x)
+    return LayerNorm(epsilon=EPSILON, name=name)(x)
 
 
 def _transformer(x, drop_path, name):
@@ -205,15 +206,19 @@ def mobile_vit(
 WEIGHT_MAP = WeightMap(ignore=(r"head\..*",))
 
 # Channels of the stages, of the transformers, expansion, channels of the final convolution; parameters, GFLOPs, the
-# paper's millions of parameters; revision of the published weights.
+# paper's millions of parameters.
 VARIANTS = {
-    "xxs": ((16, 24, 48, 64, 80), (64, 80, 96), 2, 320, 955_136, 0.41, 1.3, "main"),
-    "xs": ((32, 48, 64, 80, 96), (96, 120, 144), 4, 384, 1_941_296, 1.03, 2.3, "main"),
-    "s": ((32, 64, 96, 128, 160), (144, 192, 240), 4, 640, 4_949_888, 2.00, 5.6, "main"),
+    "xxs": ((16, 24, 48, 64, 80), (64, 80, 96), 2, 320, 951_024, 0.41, 1.3),
+    "xs": ((32, 48, 64, 80, 96), (96, 120, 144), 4, 384, 1_932_848, 1.03, 2.3),
+    "s": ((32, 64, 96, 128, 160), (144, 192, 240), 4, 640, 4_937_632, 2.00, 5.6),
+}
+REVISIONS = {  # of the published weights, where known
+    "xxs": "26e21ac95801b64f865338915b29721e59be50e3",
+    "xs": "09bcddcdf2f602ff2f7352fe9906221df90179e4",
 }
 BLOCKS = ("stages.0.0", *(f"stages.1.{i}" for i in range(3)), *(f"stages.{i}.{j}" for i in (2, 3, 4) for j in (0, 1)))
 
-for _size, (_filters, _widths, _expansion, _last, _parameters, _gflops, _paper, _revision) in VARIANTS.items():
+for _size, (_filters, _widths, _expansion, _last, _parameters, _gflops, _paper) in VARIANTS.items():
     register(
         BackboneSpec(
             name=f"mobilevit_{_size}",
@@ -231,7 +236,7 @@ for _size, (_filters, _widths, _expansion, _last, _parameters, _gflops, _paper, 
                 "imagenet": WeightSource(
                     location=f"timm/mobilevit_{_size}.cvnets_in1k",
                     filename="model.safetensors",
-                    revision=_revision,
+                    revision=REVISIONS.get(_size, "main"),
                     licence="Apple sample code licence",
                 )
             },

@@ -71,10 +71,12 @@ class BackboneSpec:
         weights: published weights by name; `imagenet` is the usual one.
         weight_map: how the names in published PyTorch checkpoints differ from the names of our layers (see
             `torch_weights`); None where only Keras files fit.
-        parameters: of the backbone without any classifier, in the published configuration.
+        parameters: trainable ones of the backbone without any classifier, in the published configuration; the papers
+            count so too, without the running statistics of batch normalisation.
         paper_parameters: in millions and with its classifier of 1,000 classes, as the paper states them; 0 where it
             does not.
-        gflops: multiply-adds of one image at `image_size`, in 10^9, as the papers count them.
+        gflops: multiply-adds of one image at `image_size`, in 10^9, counted in our graph (`complexity`): convolutions
+            and matrix products, those of attention too, which some papers leave out.
         licence: of the code the build uses.
         paper: where the architecture is published.
         note: what a user should know before choosing it.

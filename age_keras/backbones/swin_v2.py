@@ -11,15 +11,17 @@ block's last layer after the block (`layers.1.blocks.0`).
 """
 
 import functools
-import re
 
 import keras
 from keras import layers, ops
 
+from age_keras.backbones import transformers_names
 from age_keras.backbones.cosine_attention import CosineWindowAttention
+from age_keras.backbones.gelu import gelu
+from age_keras.backbones.layer_norm import LayerNorm
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 from age_keras.backbones.stochastic_depth import rates, residual
-from age_keras.backbones.torch_weights import State, WeightMap
+from age_keras.backbones.torch_weights import State, WeightMap, renamed
 from age_keras.backbones.window_attention import WindowPartition, WindowReverse
 
 EPSILON = 1e-5  # of every normalisation
@@ -39,10 +41,10 @@ class CyclicShift(keras.layers.Layer):
         self.shift = int(shift)
 
     def call(self, x):
-        # Slices and not a roll, which exporters do not know.
-        s = self.shift
-        x = ops.concatenate([x[:, s:], x[:, :s]], axis=1)
-        return ops.concatenate([x[:, :, s:], x[:, :, :s]], axis=2)
+        # Not a roll, which exporters do not know; and split, for the gradient of a slice is a sum of padded tensors.
+        for axis in (1, 2):
+            x = ops.concatenate(ops.split(x, [self.shift % x.shape[axis]], axis=axis)[::-1], axis=axis)
+        return x
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -56,7 +58,10 @@ class SpaceToDepth(keras.layers.Layer):
     """Four neighbours' channels side by side, column by column: (N, H, W, C) -> (N, H / 2, W / 2, 4 * C)."""
 
     def call(self, x):
-        return ops.concatenate([x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], axis=-1)
+        _, height, width, channels = x.shape
+        rows = ops.split(ops.reshape(x, (-1, height // 2, 2, width * channels)), 2, axis=2)
+        rows = (ops.split(ops.reshape(x, (-1, height // 2, width // 2, 2 * channels)), 2, axis=3) for x in rows)
+        return ops.concatenate([cell for column in zip(*rows, strict=True) for cell in column], axis=-1)
 
     def compute_output_shape(self, input_shape):
         n, height, width, channels = input_shape
@@ -69,7 +74,7 @@ def _dense(x, units, name, activation=None, use_bias=True):
 
 
 def _norm(x, name, gamma="ones"):
-    return layers.LayerNormalization(epsilon=EPSILON, gamma_initializer=gamma, name=name)(x)
+    return LayerNorm(epsilon=EPSILON, gamma_initializer=gamma, name=name)(x)
 
 
 def _block(x, num_heads, window_size, shift, drop_path, name):
@@ -87,7 +92,7 @@ def _block(x, num_heads, window_size, shift, drop_path, name):
         x = CyclicShift(-shift, name=f"{name}.unshift")(x)
     # Branches begin as nothing: the norm after each starts with a factor of zero.
     x = shortcut = residual(shortcut, _norm(x, f"{name}.norm1", "zeros"), drop_path, f"{name}.attn.add")
-    x = _dense(x, 4 * channels, f"{name}.mlp.fc1", "gelu")
+    x = _dense(x, 4 * channels, f"{name}.mlp.fc1", gelu)
     x = _dense(x, channels, f"{name}.mlp.fc2")
     return residual(shortcut, _norm(x, f"{name}.norm2", "zeros"), drop_path, name)
 
@@ -138,15 +143,15 @@ def swin_v2(
 
 
 def _timm_names(state: State) -> State:
-    """Microsoft's own files halve the map at the end of a stage, timm's (and ours) at the start of the next."""
+    """Others' files halve the map at the end of a stage, timm's (and ours) at the start of the next."""
+    state = transformers_names.swin_v2(state)
     if "layers.0.downsample.reduction.weight" not in state:
         return state
-    move = re.compile(r"layers\.(\d+)\.downsample\.")
-    return {move.sub(lambda m: f"layers.{int(m[1]) + 1}.downsample.", name): value for name, value in state.items()}
+    return renamed(state, ((r"layers\.(\d+)\.downsample\.", lambda m: f"layers.{int(m[1]) + 1}.downsample."),))
 
 
 WEIGHT_MAP = WeightMap(
-    ignore=(r"head\..*", r".*\.relative_position_index", r".*\.relative_coords_table", r".*\.attn_mask", r".*\.k_bias"),
+    ignore=(r"(head|classifier)\..*", r".*\.(relative_position_index|relative_coords_table|attn_mask|k_bias)"),
     prepare=_timm_names,
 )
 
@@ -154,7 +159,7 @@ WEIGHT_MAP = WeightMap(
 # revision of the published weights.
 VARIANTS = {
     "tiny": ((2, 2, 6, 2), 96, 3, 27_578_154, 5.94, 28.3, "650d02aabf05e8adbd060a739ab39e39f53da639"),
-    "small": ((2, 2, 18, 2), 96, 3, 48_959_418, 11.54, 49.7, "main"),
+    "small": ((2, 2, 18, 2), 96, 3, 48_959_418, 11.54, 49.7, "0c9500fcde4c689e97ff51954debae59c158af0d"),
     "base": ((2, 2, 18, 2), 128, 4, 86_893_816, 20.32, 87.9, "main"),
 }
 

@@ -12,7 +12,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from age_keras.backbones.gelu import gelu
 from age_keras.backbones.interpolation import resize_bicubic
+from age_keras.backbones.layer_norm import LayerNorm
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 from age_keras.backbones.stochastic_depth import rates, residual
 from age_keras.backbones.torch_weights import WeightMap
@@ -76,7 +78,7 @@ def _convolution(x, filters, name, kernel=1, strides=1, gamma="ones"):
 
 
 def _gelu(x, name):
-    return layers.Activation("gelu", name=name)(x)
+    return layers.Activation(gelu, name=name)(x)
 
 
 def _inverted_bottleneck(x, drop_path, name):
@@ -100,7 +102,7 @@ def _dense(x, units, name, activation=None):
 
 
 def _norm(x, name):
-    return layers.LayerNormalization(epsilon=EPSILON, name=name)(x)
+    return LayerNorm(epsilon=EPSILON, name=name)(x)
 
 
 def _transformer_block(x, num_heads, window_size, drop_path, name):
@@ -162,8 +164,16 @@ def _resize_biases(biases: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return resize_bicubic(biases.T.reshape(old, old, -1), (new, new)).reshape(new * new, -1).T
 
 
+AUTHORS_NAMES = (  # their layers halve the map at the end, timm's stages (and ours) at the start of the next
+    (r"^patch_embed\.seq\.0\.", "patch_embed.conv1."),
+    (r"^patch_embed\.seq\.2\.", "patch_embed.conv2."),
+    (r"^layers\.(\d+)\.downsample\.", lambda found: f"stages.{int(found[1]) + 1}.downsample."),
+    (r"^layers\.", "stages."),
+    (r"\.c\.", ".conv."),
+)
 WEIGHT_MAP = WeightMap(
-    ignore=(r"head\..*", r".*\.attention_bias_idxs"),
+    ignore=(r"(head|norm_head)\..*", r".*\.attention_bias_idxs"),
+    rename=AUTHORS_NAMES,
     resize=((r".*\.attention_biases", _resize_biases),),
 )
 
@@ -199,6 +209,6 @@ def _variant(spec: BackboneSpec, embed_dims: tuple[int, ...], num_heads: tuple[i
 
 # The published stochastic depth is 0.0, 0.1 and 0.2. The published networks at 384 and 512 pixels are the largest one
 # with window_sizes=(12, 12, 24, 12) and (16, 16, 32, 16).
-tinyvit_5m = _variant(_spec("5m", 5_071_124, 5.4, 1.3), (64, 128, 160, 320), (2, 4, 5, 10))
-tinyvit_11m = _variant(_spec("11m", 10_547_076, 11.0, 2.0), (64, 128, 256, 448), (2, 4, 8, 14))
-tinyvit_21m = _variant(_spec("21m", 20_620_416, 21.0, 4.3), (96, 192, 384, 576), (3, 6, 12, 18))
+tinyvit_5m = _variant(_spec("5m", 5_071_124, 5.4, 1.26), (64, 128, 160, 320), (2, 4, 5, 10))
+tinyvit_11m = _variant(_spec("11m", 10_547_076, 11.0, 2.02), (64, 128, 256, 448), (2, 4, 8, 14))
+tinyvit_21m = _variant(_spec("21m", 20_620_416, 21.0, 4.25), (96, 192, 384, 576), (3, 6, 12, 18))

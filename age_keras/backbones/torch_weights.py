@@ -34,9 +34,10 @@ import numpy as np
 from age_keras.backbones.torch_checkpoint import read_checkpoint
 from age_keras.errors import InputError
 
-__all__ = ["WeightMap", "load_torch_weights", "read_checkpoint"]
+__all__ = ["WeightMap", "load_torch_weights", "read_checkpoint", "renamed"]
 
 State = dict[str, np.ndarray]
+Rename = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
 LEAVES = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
 STATISTICS = {"moving_mean": "running_mean", "moving_variance": "running_var"}
 # Counters and classifiers that no family has a use for.
@@ -55,7 +56,7 @@ class WeightMap:
     """
 
     ignore: tuple[str, ...] = ()
-    rename: tuple[tuple[str, str], ...] = ()
+    rename: Rename = ()
     resize: tuple[tuple[str, Callable[[np.ndarray, tuple[int, ...]], np.ndarray]], ...] = ()
     prepare: Callable[[State], State] | None = None
 
@@ -75,7 +76,7 @@ def load_torch_weights(
         InputError: lists the tensors that nothing uses, the variables that no tensor fills, and the wrong shapes.
     """
     weight_map = weight_map or WeightMap()
-    state = _renamed(state, weight_map)
+    state = _mapped(state, weight_map)
     variables = torch_names(model)
     missing = [name for name in variables if name not in state]
     left_over = [name for name in state if name not in variables]
@@ -138,20 +139,29 @@ def _leaf(layer: keras.layers.Layer, variable: str) -> tuple[str, Layout]:
     return (LEAVES[variable] if isinstance(layer, known) else variable), Layout()
 
 
-def _renamed(state: State, weight_map: WeightMap) -> State:
+def renamed(state: State, rename: Rename) -> State:
+    """The same tensors under other names: each (pattern, replacement) pair applied in order to the whole of every name.
+
+    Raises:
+        InputError: two tensors would have one name.
+    """
+    new_names = {}
+    for name in state:
+        new = name
+        for pattern, replacement in rename:
+            new = re.sub(pattern, replacement, new)
+        if new in new_names:
+            raise InputError(f"Two tensors of the checkpoint would both be {new}: {new_names[new]} and {name}.")
+        new_names[new] = name
+    return {new: state[name] for new, name in new_names.items()}
+
+
+def _mapped(state: State, weight_map: WeightMap) -> State:
     if weight_map.prepare:
         state = weight_map.prepare(dict(state))
-    renamed = {}
-    for name, tensor in state.items():
-        if any(re.fullmatch(pattern, name) for pattern in (*ALWAYS_IGNORED, *weight_map.ignore)):
-            continue
-        new = name
-        for pattern, replacement in weight_map.rename:
-            new = re.sub(pattern, replacement, new)
-        if new in renamed:
-            raise InputError(f"Two tensors of the checkpoint would both be {new}; one of them is {name}.")
-        renamed[new] = tensor
-    return renamed
+    ignore = (*ALWAYS_IGNORED, *weight_map.ignore)
+    used = {name: value for name, value in state.items() if not any(re.fullmatch(p, name) for p in ignore)}
+    return renamed(used, weight_map.rename)
 
 
 def _resized(name: str, tensor: np.ndarray, shape: tuple[int, ...], weight_map: WeightMap) -> np.ndarray:

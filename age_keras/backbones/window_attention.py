@@ -62,7 +62,8 @@ class WindowReverse(keras.layers.Layer):
             x = ops.reshape(x, (-1, columns, size, size * channels))
             x = ops.transpose(x, (0, 2, 1, 3))
         x = ops.reshape(x, (-1, rows * size, columns * size, channels))
-        return x[:, : self.height, : self.width]
+        padded = rows * size > self.height or columns * size > self.width
+        return x[:, : self.height, : self.width] if padded else x
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.height, self.width, input_shape[-1])
@@ -97,10 +98,12 @@ class WindowAttention(keras.layers.Layer):
         _, windows, tokens, width = qkv.shape
         heads, size = self.num_heads, width // 3 // self.num_heads
         qkv = ops.transpose(ops.reshape(qkv, (-1, tokens, 3 * heads, size)), (0, 2, 1, 3))
+        # Split and not slices: the gradient is one concatenation, not three sums of padded tensors.
         if self.interleaved:
-            query, key, value = (qkv[:, i::3] for i in range(3))
+            qkv = ops.split(ops.reshape(qkv, (-1, heads, 3, tokens * size)), 3, axis=2)
+            query, key, value = (ops.reshape(x, (-1, heads, tokens, size)) for x in qkv)
         else:
-            query, key, value = (qkv[:, i * heads : (i + 1) * heads] for i in range(3))
+            query, key, value = ops.split(qkv, 3, axis=1)
         scores = ops.matmul(query * size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
         # The softmax in float32 whatever the policy: half floats lose small probabilities among many tokens.
         scores = ops.cast(scores, "float32") + ops.cast(self.position_bias(), "float32")

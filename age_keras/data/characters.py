@@ -118,3 +118,26 @@ def writer_holdout(
     _, held = stratified_holdout(strata, max(1, round(size * len(names))), seed)
     mask = np.isin(writers, names[held])
     return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def writer_folds(writers: Sequence[int], folds: int, seed: int = 0, groups: Sequence[int] | None = None) -> np.ndarray:
+    """Deals the writers to folds, so that each writer's characters are in one fold only.
+
+    Args:
+        writers: `(N,)`.
+        folds: how many, at least 2.
+        seed: of the dealing. Defaults to 0.
+        groups: `(N,)`, a group of each character's writer: each fold gets its share of every group.
+
+    Returns:
+        The fold of each character, `(N,)`, from 0.
+    """
+    names, first, place = np.unique(np.asarray(writers), return_index=True, return_inverse=True)
+    if not 2 <= folds <= len(names):
+        raise InputError(f"{len(names)} writers cannot be dealt to {folds} folds.")
+    strata = np.zeros(len(names), int) if groups is None else np.asarray(groups)[first]
+    # In random order within each group, one group after the other, dealt round and round.
+    order = np.lexsort((np.random.default_rng(seed).random(len(names)), strata))
+    dealt = np.empty(len(names), int)
+    dealt[order] = np.arange(len(names)) % folds
+    return dealt[place]

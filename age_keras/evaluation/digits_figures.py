@@ -12,6 +12,8 @@ BLUE, RED, GREY = "#2b6cb0", "#c53030", "0.55"
 
 def save_curves(path: Path, histories: Mapping[int, Sequence[dict]]) -> None:
     """Loss and error of every seed over the epochs, training (thin) and validation (thick)."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     figure, (left, right) = _figure(1, 2, (8.4, 3.2))
     for i, (seed, rows) in enumerate(histories.items()):
         epochs = [r["epoch"] for r in rows]
@@ -24,6 +26,9 @@ def save_curves(path: Path, histories: Mapping[int, Sequence[dict]]) -> None:
     left.set(xlabel="epoch", ylabel="loss (nats)", yscale="log", title="Loss")
     right.set(xlabel="epoch", ylabel="wrong (%)", yscale="log", title="Error")
     for axes in (left, right):
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7), numticks=30))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25, which="both")
     left.legend(frameon=False, title="thick: validation", fontsize=8, title_fontsize=8)
@@ -56,7 +61,9 @@ def save_reliability(path: Path, before: Reliability, after: Reliability) -> Non
     for r, colour, label in ((before, GREY, "before"), (after, BLUE, "after")):
         shown = r.count > 0
         name = f"{label} scaling: ECE {100 * r.ece:.2f} %"
-        left.plot(r.confidence[shown], r.accuracy[shown], "o-", color=colour, markersize=4, label=name)
+        left.plot(r.confidence[shown], r.accuracy[shown], "-", color=colour, linewidth=1, label=name)
+        # A bin of a few answers says little: the larger the dot, the more answers.
+        left.scatter(r.confidence[shown], r.accuracy[shown], s=8 * (1 + np.log10(r.count[shown])), color=colour)
         middle = (r.edges[:-1] + r.edges[1:]) / 2
         shift = 0.18 * (1 if label == "after" else -1) * (r.edges[1] - r.edges[0])
         right.bar(middle + shift, r.count, width=0.36 * (r.edges[1] - r.edges[0]), color=colour, label=label)
@@ -72,7 +79,9 @@ def save_risk_coverage(path: Path, answered: np.ndarray, risk: np.ndarray, at: f
     figure, axes = _figure(1, 1, (4.6, 3.2))
     axes.plot(100 * answered, 100 * risk, color=BLUE)
     axes.axvline(100 * at, color=RED, linewidth=1, linestyle="--", label=f"threshold: answers {100 * at:.1f} %")
-    axes.set(xlabel="answered (%)", ylabel="wrong among them (%)", title="Abstaining", xlim=(0, 101))
+    certain = answered[risk == 0]  # Nothing is to be seen where no answer is wrong.
+    start = max(0.0, 100 * min(at, certain.max() if certain.size else 0.0) - 5)
+    axes.set(xlabel="answered (%)", ylabel="wrong among them (%)", title="Abstaining", xlim=(start, 100.5))
     axes.legend(frameon=False, fontsize=8)
     axes.grid(alpha=0.25)
     _save(figure, path)

@@ -31,12 +31,36 @@ def stability_table(history: pd.DataFrame) -> str:
 
 
 def stability_figure(history: pd.DataFrame, path: Path) -> Path:
-    """Gradient norm and training loss over epochs, a line for each model."""
-    figure, axes = new_figure(1, 2, 9.0, 3.4)
-    titles = {"gradient_norm": "gradient norm before clipping", "loss": "training loss"}
-    for axis, (column, title) in zip(np.ravel(axes), titles.items(), strict=True):
+    """Learning rate, gradient norm and training loss over epochs, a line for each model.
+
+    Args:
+        history: as for `stability_table`, with `learning_rate` and `epoch` (from 0). A model called `X-plain` is drawn
+            dashed in the colour of `X`.
+        path: of the PNG.
+
+    Returns:
+        The path.
+    """
+    panels = {
+        "learning_rate": "learning rate",
+        "gradient_norm": "gradient norm before clipping",
+        "loss": "training loss",
+    }
+    panels = {column: title for column, title in panels.items() if column in history}
+    figure, axes = new_figure(1, len(panels), 4.2 * len(panels), 3.4)
+    colours: dict[str, str] = {}
+    for axis, (column, title) in zip(np.ravel(axes), panels.items(), strict=True):
         for model, epochs in history.groupby("model", sort=False):
-            axis.plot(epochs["epoch"] + 1, epochs[column], marker=".", label=model)
-        axis.set(xlabel="epoch", ylabel=title, yscale="log")
+            base = str(model).removesuffix("-plain")
+            colour = colours.setdefault(base, f"C{len(colours)}")
+            style = "-" if model == base else "--"
+            axis.plot(epochs["epoch"] + 1, epochs[column], style, marker=".", color=colour, label=model)
+        values = history[column].to_numpy()
+        values = values[np.isfinite(values) & (values > 0)]
+        # A logarithmic axis only where it is needed: within one decade its labels are hard to read.
+        if len(values) and values.max() > 10 * values.min():
+            axis.set_yscale("log")
+        axis.set(xlabel="epoch", ylabel=title)
+        axis.xaxis.get_major_locator().set_params(integer=True)
     np.ravel(axes)[0].legend(fontsize="small", frameon=False)
     return save(figure, path)

@@ -111,6 +111,8 @@ class RuntimeConfig:
         prefix_precision: in which its features are kept: `float32`, `float16` or `bfloat16`.
         save_every: seconds between saved states of a running phase.
         tensorboard: write TensorBoard's logs.
+        workers: trainings (folds, backbones) at a time, each in a process of its own: 1 for one after the other, 0 for
+            one a GPU or one for every two cores; unless it is 1, and RAY_ADDRESS names a Ray cluster, they run on that.
     """
 
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
@@ -120,6 +122,11 @@ class RuntimeConfig:
     prefix_precision: Literal["float32", "float16", "bfloat16"] = "float32"
     save_every: float = 10.0
     tensorboard: bool = True
+    workers: int = 1
+
+    def __post_init__(self):
+        if self.workers < 0:
+            raise InputError(f"`workers` must not be negative. Received: workers={self.workers}.")
 
 
 @dataclass(frozen=True)

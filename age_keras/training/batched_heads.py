@@ -6,16 +6,17 @@ results agree within the noise of that order, not to the last bit. So it is a se
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from age_keras.data.augment import get_policy
-from age_keras.models.age import build_age_model, unfreeze
-from age_keras.training.age_config import AgeConfig
+from age_keras.models.age import unfreeze
+from age_keras.training.age_config import AgeConfig, PhaseConfig
 from age_keras.training.feature_cache import FeatureCache
-from age_keras.training.feeds import choose_views
+from age_keras.training.feeds import choose_views, cut_ahead
 from age_keras.training.linear_heads import HeadSettings, LinearHeads, TrainedHead
-from age_keras.training.prefix import split_model
+from age_keras.training.model_pool import ModelPool
+from age_keras.training.phase_features import Cut, PhaseFeatures
 from age_keras.training.protocol import Part, choosing_pages, machine, writer_ages
 from age_keras.training.study import Study
 
@@ -26,6 +27,7 @@ def can_batch(config: AgeConfig) -> bool:
     return (
         config.training.batched_heads
         and head.epochs > 0
+        and head.unfreeze == 0
         and config.model.head == "regression"
         and head.optimizer == "adam"
         and head.schedule in ("plateau", "constant")
@@ -37,54 +39,75 @@ def can_batch(config: AgeConfig) -> bool:
     )
 
 
-def train_heads(study: Study, config: AgeConfig, parts: Sequence[Part]) -> list[TrainedHead] | None:
+def alike(first: AgeConfig, second: AgeConfig) -> bool:
+    """Whether the heads of two configurations see the same batches of the same features, and can train together.
+
+    They may differ in the head's dropout, loss, learning rate and patience, and in all of phase 2.
+    """
+    return can_batch(first) and can_batch(second) and _shared(first) == _shared(second)
+
+
+def train_heads(
+    study: Study, config: AgeConfig, parts: Sequence[Part], pool: ModelPool | None = None
+) -> list[TrainedHead] | None:
     """Trains the heads of several parts together.
 
     Args:
         study: whose patches.
         config: with the backbone set.
         parts: the folds.
+        pool: keeps the network that makes the features.
 
     Returns:
         A head for each part; None where this configuration's head is not linear in cached features.
     """
+    heads = train_all_heads(study, [config], parts, pool)
+    return heads and heads[0]
+
+
+def train_all_heads(
+    study: Study, configs: Sequence[AgeConfig], parts: Sequence[Part], pool: ModelPool | None = None
+) -> list[list[TrainedHead]] | None:
+    """Trains the heads of several parts and several configurations together, each as without the others.
+
+    Args:
+        study: whose patches.
+        configs: `alike`.
+        parts: the folds.
+        pool: keeps the network that makes the features.
+
+    Returns:
+        For each configuration, a head for each part; None where the heads are not linear in cached features.
+    """
+    config, pool = configs[0], pool or ModelPool(keep=False)
     if not can_batch(config):
         return None
     store, training, phase = study.data.store, config.training, config.training.head
     with machine(config):
-        model = build_age_model(config.model, store.patches.shape[1], store.patches.shape[-1], seed=config.seed)
+        model = pool.build(config, store.patches.shape[1], store.patches.shape[-1], 0.0, 1.0)
+        ahead = pool.ahead(model, config, phase)
         unfreeze(model, 0.0)
-        split = split_model(model.trained)
+        split = pool.split(model, phase)
         views = choose_views(training, phase, split)
         if split.prefix is None or views is None or [len(tensor.shape) for tensor in split.boundary] != [1]:
             return None
         learn = [part.learn[store.page] for part in parts]
         choose = [choosing_pages(config, part)[store.page] for part in parts]
         cache = FeatureCache(dtype=config.runtime.prefix_precision)
-        policy, label = get_policy(training.augment, training.strength), f"{model.spec.name}: frozen layers"
-        rows = np.flatnonzero(np.any(learn, axis=0))
-        copies = cache.features(split, store.patches, store.keys, range(views), policy, config.seed, label, rows)
-        rows = np.flatnonzero(np.any(choose, axis=0))
-        plain = cache.features(split, store.patches, store.keys, label=label, rows=rows) if copies else None
-        if plain is None:
+        learned, chosen = (np.flatnonzero(np.any(masks, axis=0)) for masks in (learn, choose))
+        wanted = PhaseFeatures(cache, store, config, learned, chosen, f"{model.spec.name}: frozen layers")
+        features = wanted.of(Cut(split, views), cut_ahead(config, phase, ahead))
+        if features is None:
             return None
+        copies, plain = features
+    pool.give_back()
     weights = 1.0 if study.data.weights is None else study.data.weights
     heads = [
-        HeadSettings(
-            train=weights * mask,
-            validate=chosen,
-            loss=config.model.loss,
-            learning_rate=phase.learning_rate,
-            dropout=config.model.dropout,
-            seed=config.seed,
-            bias=writer_ages(study.table, part)[0],
-            patience=phase.stop_patience,
-            reduce_patience=phase.plateau_patience if phase.schedule == "plateau" else None,
-            reduce_factor=phase.plateau_factor,
-        )
+        _settings(study, each, part, weights * mask, chosen, block)
+        for block, each in enumerate(configs)
         for part, mask, chosen in zip(parts, learn, choose, strict=True)
     ]
-    return LinearHeads(heads).fit(
+    trained = LinearHeads(heads).fit(
         copies,
         plain,
         study.data.targets,
@@ -95,3 +118,30 @@ def train_heads(study: Study, config: AgeConfig, parts: Sequence[Part]) -> list[
         seed=config.seed,
         shuffle=training.shuffle,
     )
+    return [trained[first : first + len(parts)] for first in range(0, len(trained), len(parts))]
+
+
+def _settings(
+    study: Study, config: AgeConfig, part: Part, train: np.ndarray, validate: np.ndarray, block: int
+) -> HeadSettings:
+    phase = config.training.head
+    return HeadSettings(
+        train=train,
+        validate=validate,
+        loss=config.model.loss,
+        learning_rate=phase.learning_rate,
+        dropout=config.model.dropout,
+        seed=config.seed,
+        bias=writer_ages(study.table, part)[0],
+        patience=phase.stop_patience,
+        reduce_patience=phase.plateau_patience if phase.schedule == "plateau" else None,
+        reduce_factor=phase.plateau_factor,
+        block=block,
+    )
+
+
+def _shared(config: AgeConfig) -> AgeConfig:
+    """A configuration without what heads that train together may differ in."""
+    head = PhaseConfig(epochs=config.training.head.epochs, learning_rate=1.0)
+    training = replace(config.training, head=head, fine_tune=replace(head, epochs=0))
+    return replace(config, model=replace(config.model, dropout=0.0, loss="mae"), training=training)

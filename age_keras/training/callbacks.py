@@ -86,6 +86,10 @@ class EpochKeeper(keras.callbacks.Callback):
         if counters["wait"] >= self.phase.stop_patience or not math.isfinite(row["loss"]):
             counters["stopped"] = True
             self.model.stop_training = True
+        self.save_if_due()
+
+    def save_if_due(self):
+        """Saves where a training that was killed now would lose more than `save_every` seconds."""
         if self.path and time.monotonic() - self.saved_at >= self.save_every:
             self.save()
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from age_keras.data.characters import Characters
 from age_keras.data.digit_warp import WarpSettings, warp_batch
 from age_keras.errors import InputError
+from age_keras.training.averaging import AveragedAdamW, AveragedSGD
 from age_keras.training.digits_keeper import Keeper, ProgressBar
 from age_keras.training.schedules import Schedule, learning_rate
 
@@ -159,7 +160,7 @@ def _optimizer(training: RecogniserTraining, total_steps: int) -> keras.optimize
     decay = min(training.ema, max(0.0, 1 - 12 / total_steps))
     average = {"use_ema": True, "ema_momentum": decay} if training.ema else {}
     if training.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=training.momentum, **average)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=training.weight_decay, **average)
+        return AveragedSGD(rate, momentum=training.momentum, **average)
+    optimizer = AveragedAdamW(rate, weight_decay=training.weight_decay, **average)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embedding"])
     return optimizer

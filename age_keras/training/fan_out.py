@@ -1,13 +1,15 @@
 """The trainings of a cross-validation, fold by fold and backbone by backbone, on many processes or machines.
 
-    predictions = fan_out(study, "cross_validation", fold_parts(study), workers=4)
+    python -m experiments.cross_validation --data DIR --runtime.workers 4
+    RAY_ADDRESS=auto python -m experiments.cross_validation --data DIR --runtime.workers 0
 
 Each training is a unit that ends in a record under the run's `state/` and resumes from there, so it does not matter
 which process runs it, or how often one dies. With Ray (`pip install age_keras[ray]`) and a cluster that it reaches, the
-units run on all of the cluster's machines, which share the run's folder; else on processes of this machine.
+units run on all of its machines, which share the data and the run's folder; else on processes of this machine.
 """
 
 import contextlib
+import functools
 import importlib.util
 import multiprocessing
 import os
@@ -16,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tqdm import tqdm
@@ -25,8 +27,7 @@ from age_keras.errors import InputError
 from age_keras.training.devices import cores, gpus, share
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from age_keras.training.age_config import AgeConfig
     from age_keras.training.protocol import Part
     from age_keras.training.study import Study
 
@@ -37,42 +38,37 @@ MOST_DEATHS = 3
 
 def fan_out(
     study: "Study",
-    experiment: str,
+    units: Sequence[tuple[str, "Part"]],
     parts: Sequence["Part"],
-    workers: int = 0,
     backend: Backend = "auto",
     progress: bool = True,
-) -> "pd.DataFrame":
-    """Trains each backbone on each part, several at a time, and writes predictions and history as `train_all` does.
+) -> None:
+    """Trains units that are not finished, several at a time (`runtime.workers`), as `train_all` does one by one.
 
     Args:
         study: the opened experiment.
-        experiment: the name it was opened under.
-        parts: of its split.
-        workers: at a time; 0 for one a GPU, or one for every two cores.
+        units: backbones and parts.
+        parts: all parts of the split: the linear heads of a backbone are trained on all of them together.
         backend: `ray`, `processes`, or `auto`: Ray where it is installed and RAY_ADDRESS names a cluster.
         progress: show a bar of finished units.
-
-    Returns:
-        The predictions, as written to `predictions.csv`.
 
     Raises:
         InputError: Ray was asked for and is not installed, or a unit's process keeps dying.
     """
-    from age_keras.training.units import gather, unit_label
+    from age_keras.training.units import unit_label
 
     if backend == "auto":
         backend = "ray" if os.environ.get("RAY_ADDRESS") and importlib.util.find_spec("ray") else "processes"
-    units = [(backbone, part) for backbone in study.config.backbones for part in parts]
     left = [unit for unit in units if not study.run.file("state", f"{unit_label(*unit)}.csv").exists()]
+    title = study.run.path.parent.name
     with tqdm(
-        total=len(units), initial=len(units) - len(left), desc=experiment, unit="training", disable=not progress
+        total=len(units), initial=len(units) - len(left), desc=title, unit="training", disable=not progress
     ) as bar:
         if left and backend == "ray":
-            _with_ray(study, experiment, left, bar)
+            _with_ray(study, left, parts, bar)
         elif left:
-            _with_processes(study, experiment, left, min(workers or default_workers(), len(left)), bar)
-    return gather(study, units)
+            workers = study.config.runtime.workers or default_workers()
+            _with_processes(study, left, parts, min(workers, len(left)), bar)
 
 
 def default_workers() -> int:
@@ -80,27 +76,43 @@ def default_workers() -> int:
     return len(gpus()) or max(1, cores() // 2)
 
 
-def _train_one(study: "Study | tuple", backbone: str, part: "Part") -> str:
+@functools.lru_cache(maxsize=1)
+def _opened(config: "AgeConfig", run: Path) -> "Study":
+    from age_keras.training.study import reopen_study
+
+    return reopen_study(config, run)
+
+
+_heads: dict[tuple, list] = {}
+
+
+def _train_one(config: "AgeConfig", run: Path, backbone: str, part: "Part", parts: Sequence["Part"]) -> str:
     """In a process of its own: opens the study again (its patches are on disk) and trains one unit."""
-    from age_keras.training.study import open_study
+    from age_keras.training.batched_heads import train_heads
+    from age_keras.training.protocol import with_backbone
     from age_keras.training.units import train_unit
 
-    config, experiment, run = study
-    opened = open_study(replace(config, run=run, fresh=False), experiment)
-    train_unit(opened, backbone, part, progress=False)
+    study = _opened(config, run)
+    # Heads that train together are trained in every process: that takes less time than to wait for another one.
+    name = (config, run, backbone, *(p.label for p in parts))
+    if name not in _heads:
+        _heads.clear()
+        _heads[name] = train_heads(study, with_backbone(config, backbone), parts) or [None] * len(parts)
+    labels = [each.label for each in parts]
+    train_unit(study, backbone, part, progress=False, head=_heads[name][labels.index(part.label)])
     return f"{backbone} {part.label}"
 
 
-def _reopen(study: "Study", experiment: str) -> tuple:
-    return study.config, experiment, study.run.path.name
+def _task(study: "Study", unit: tuple[str, "Part"], parts: Sequence["Part"]) -> tuple:
+    return study.config, study.run.path, *unit, parts
 
 
-def _with_processes(study: "Study", experiment: str, units: Sequence, workers: int, bar: tqdm) -> None:
+def _with_processes(study: "Study", units: Sequence, parts: Sequence["Part"], workers: int, bar: tqdm) -> None:
     left, deaths = list(units), 0
     while left:
         try:
             with _pool(workers) as pool:
-                running = {pool.submit(_train_one, _reopen(study, experiment), *unit): unit for unit in left}
+                running = {pool.submit(_train_one, *_task(study, unit, parts)): unit for unit in left}
                 for done in as_completed(running):
                     bar.set_postfix_str(done.result())
                     bar.update()
@@ -138,17 +150,18 @@ def _settle(places, workers: int) -> None:
     os.environ.update(share(place, workers, gpus()))
 
 
-def _with_ray(study: "Study", experiment: str, units: Sequence, bar: tqdm) -> None:
+def _with_ray(study: "Study", units: Sequence, parts: Sequence["Part"], bar: tqdm) -> None:
     if importlib.util.find_spec("ray") is None:
-        raise InputError("The backend `ray` needs Ray: pip install 'age_keras[ray]', or --backend processes.")
+        raise InputError("The backend `ray` needs Ray: pip install 'age_keras[ray]'.")
     import ray
 
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False)
     on_gpus = ray.cluster_resources().get("GPU", 0) > 0
     # A task that dies with its machine is run again elsewhere, and goes on from the saved epoch.
-    task = ray.remote(num_cpus=2, num_gpus=1 if on_gpus else 0, max_retries=MOST_DEATHS)(_train_one)
-    waiting = [task.remote(_reopen(study, experiment), *unit) for unit in units]
+    cpus = min(2, ray.cluster_resources().get("CPU", 1))
+    task = ray.remote(num_cpus=cpus, num_gpus=1 if on_gpus else 0, max_retries=MOST_DEATHS)(_train_one)
+    waiting = [task.remote(*_task(study, unit, parts)) for unit in units]
     while waiting:
         done, waiting = ray.wait(waiting)
         for finished in done:

@@ -12,6 +12,7 @@ known by their patch's key *and* pixels, and are only ever appended: folds, phas
 other rows of the same entry add them, and nothing old fits a changed pixel, weight or setting.
 """
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -31,6 +32,7 @@ from age_keras.files import cache_dir
 from age_keras.training.cache_room import default_disk_budget, default_memory_budget, make_room, touch
 from age_keras.training.feature_entry import FeatureEntry
 from age_keras.training.feature_store import FeatureStore, View, rounding_error
+from age_keras.training.halfway import Halfway
 from age_keras.training.prefix import Split
 from age_keras.training.prefix_pass import PrefixPass, patch_identities
 
@@ -81,6 +83,7 @@ class FeatureCache:
         seed: int = 0,
         label: str = "frozen prefix",
         rows: np.ndarray | None = None,
+        start: Callable[[], Halfway | None] | None = None,
     ) -> FeatureStore | None:
         """The features of patches, computed where they are not yet in the cache.
 
@@ -93,6 +96,7 @@ class FeatureCache:
             seed: of the copies.
             label: what the progress bar says.
             rows: the rows that are needed. Defaults to all.
+            start: gives features of a lower cut to start from; called where something has to be computed.
 
         Returns:
             The features, or None where they fit neither in memory nor on disk.
@@ -102,18 +106,18 @@ class FeatureCache:
         numbers = sorted({int(view) for view in views}) if augmented else [None]
         work = PrefixPass(split, patches, keys, policy if augmented else None, seed if augmented else 0)
         try:
-            store = self._fill(work, rows, numbers, label, self.dtype)
+            store = self._fill(work, rows, numbers, label, self.dtype, start)
         except _TooCoarseError as coarse:
             self._once(
                 f"Features are kept in float32: {self.dtype} would change them by up to {coarse.error:.1e} of their "
                 f"value, more than {MAX_ERROR:.1e}."
             )
-            store = self._fill(work, rows, numbers, label, "float32")
+            store = self._fill(work, rows, numbers, label, "float32", start)
         if store is not None and views is not None and not augmented:
             store.views.update(dict.fromkeys(views, store.views[None]))
         return store
 
-    def _fill(self, work: PrefixPass, rows, numbers, label: str, precision: str) -> FeatureStore | None:
+    def _fill(self, work: PrefixPass, rows, numbers, label: str, precision: str, start) -> FeatureStore | None:
         entries = {view: self._entry(work, view, precision) for view in numbers}
         every_id = self._identities(work.patches, work.keys)
         ids = every_id[rows]
@@ -126,6 +130,8 @@ class FeatureCache:
         on_disk = not need or make_room(self.directory, need, self.disk_budget, [e.folder for e in entries.values()])
         if not on_disk and not self._without_disk(total, in_memory, "fit neither the cache's limit nor the disk"):
             return None
+        if need and start is not None:
+            work = dataclasses.replace(work, start=start())
         views, worst, computed = {}, 0.0, 0
         hidden = not (self.progress and need)
         with tqdm(

@@ -18,6 +18,7 @@ from age_keras.models.age import AgeModel
 from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
 from age_keras.training.feature_cache import FeatureCache
 from age_keras.training.feature_store import FeatureStore
+from age_keras.training.phase_features import Cut, PhaseFeatures, next_phase
 from age_keras.training.prefix import Split, split_model
 
 PREDICTION_BATCH = 64
@@ -86,7 +87,8 @@ class PixelFeed:
 
     def validation(self, rows: np.ndarray) -> tf.data.Dataset:
         """These patches once, as they are."""
-        batch = min(PREDICTION_BATCH, len(rows))
+        # Batches of another size for each fold would each be traced anew; a remainder that is dropped must not be all.
+        batch = min(PREDICTION_BATCH, len(rows)) if self.drop_remainder else PREDICTION_BATCH
         return self._batches(rows, batch_size=batch, shuffle=False, epochs=1, drop_remainder=self.drop_remainder)
 
     def pixels(self, rows: np.ndarray) -> tf.data.Dataset:
@@ -155,6 +157,8 @@ def make_feed(
     learn: np.ndarray,
     others: np.ndarray,
     notes: list[str],
+    split: Split | None = None,
+    ahead: Split | None = None,
 ) -> PixelFeed:
     """The feed of a phase, after `unfreeze`: features where a frozen prefix can be computed once, else pixels.
 
@@ -163,9 +167,11 @@ def make_feed(
         learn: rows of the patches that are learnt from.
         others: rows of those that are validated and predicted.
         notes: gets a sentence for the report on the augmented copies.
+        split: the model, cut. Defaults to cutting it here.
+        ahead: the model as the next phase cuts it, whose features are then computed on the way to this phase's.
     """
     training, runtime = config.training, config.runtime
-    split = split_model(model.trained)
+    split = split or split_model(model.trained)
     views = choose_views(training, phase, split)
     what = f"unfreezing {phase.unfreeze:.0%} of the layers" if phase.unfreeze else "training the head"
     if training.augment != "none":
@@ -177,13 +183,19 @@ def make_feed(
     if not runtime.prefix_cache or views is None or split.prefix is None or runtime.strategy != "none":
         return PixelFeed(split.whole, **shared)
     cache = FeatureCache(dtype=runtime.prefix_precision, say=lambda sentence: notes.append(sentence))
-    policy, store = get_policy(training.augment, training.strength), data.store
-    label = f"{model.spec.name}: frozen layers"
-    copies = cache.features(split, store.patches, store.keys, range(views), policy, config.seed, label, learn)
-    plain = cache.features(split, store.patches, store.keys, label=label, rows=others) if copies else None
-    if plain is None:
+    wanted = PhaseFeatures(cache, data.store, config, learn, others, f"{model.spec.name}: frozen layers")
+    features = wanted.of(Cut(split, views), cut_ahead(config, phase, ahead))
+    if features is None:
         return PixelFeed(split.whole, **shared)
+    copies, plain = features
     return FeatureFeed(split, copies, plain, **shared)
+
+
+def cut_ahead(config: AgeConfig, phase: PhaseConfig, split: Split | None) -> Cut | None:
+    """The next phase's cut, with the copies that it will draw; None where it caches nothing."""
+    following = next_phase(config, phase)
+    views = choose_views(config.training, following, split) if following and split and split.prefix else None
+    return None if views is None else Cut(split, views)
 
 
 def choose_views(training: TrainingConfig, phase: PhaseConfig, split: Split) -> int | None:

@@ -2,11 +2,11 @@
 
     model = train_on_hosts(build, arrays, hosts=("10.0.0.5:9001", "10.0.0.6:9001"), index=0, epochs=10, batch_size=64)
 
-Run the same program on every host with its own `index`. `Model.fit` fails under this strategy in Keras 3 (keras issue
-20585), so the loop is written out with `strategy.run`. Every host holds the same weights, takes its share of each
-global batch, and the gradients are summed over all hosts: the result is that of one process on the whole batches.
-This pays only where one model is too slow for one machine. Folds, backbones and trials spread better as separate
-trainings (`fan_out`, `tuning`).
+Run the same program on every host with its own `index`; `experiments.multi_host` is such a program. `Model.fit` fails
+under this strategy in Keras 3 (keras issue 20585), so the loop is written out with `strategy.run`. Every host holds the
+same weights, takes its share of each global batch, and the gradients are summed over all hosts: the result is that of
+one process on the whole batches. This pays only where one model is too slow for one machine. Folds, backbones and
+trials spread better as separate trainings (`fan_out`, `tuning`).
 """
 
 import json
@@ -32,6 +32,10 @@ def train_on_hosts(
     batch_size: int,
     seed: int = 0,
     on_epoch: Callable[[int, float], None] | None = None,
+    *,
+    first_epoch: int = 0,
+    augment: Callable[[np.ndarray, np.ndarray, int], np.ndarray] | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> keras.Model:
     """Trains a model on several hosts.
 
@@ -45,6 +49,9 @@ def train_on_hosts(
         batch_size: of all hosts together; divided by their number. A last part batch is dropped.
         seed: of the order.
         on_epoch: called with (epoch, mean loss) on each host.
+        first_epoch: where to go on; `build` then gives model and optimizer as they stood after the epoch before.
+        augment: called with (patches, their rows, epoch) on each host's share of a batch, returns patches.
+        strategy: from `join_hosts`, which a process can call once only, for a second training. Defaults to joining.
 
     Returns:
         The model, with the same weights on every host.
@@ -59,11 +66,12 @@ def train_on_hosts(
         raise InputError(f"The batch of {batch_size} cannot be shared by {count} hosts: give a multiple of {count}.")
     if len(patches) < batch_size:
         raise InputError(f"{len(patches)} patches do not fill a batch of {batch_size}: give a smaller one.")
-    strategy = _strategy(hosts, index)
+    strategy = strategy or join_hosts(hosts, index)
     with strategy.scope():
         keras.utils.set_random_seed(seed)
         model, optimizer, loss = build()
-        optimizer.build(model.trainable_variables)
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
 
     def step(x, y):
         with tf.GradientTape() as tape:
@@ -81,12 +89,13 @@ def train_on_hosts(
         return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None), local
 
     share = batch_size // count
-    for epoch in range(epochs):
+    for epoch in range(first_epoch, epochs):
         order = np.random.default_rng((seed, epoch)).permutation(len(patches))
         losses = []
         for first in range(0, len(order) - batch_size + 1, batch_size):
             rows = order[first + index * share : first + (index + 1) * share]
-            x, y = tf.constant(patches[rows]), tf.constant(ages[rows])
+            x = patches[rows] if augment is None else augment(patches[rows], rows, epoch)
+            x, y = tf.constant(x), tf.constant(ages[rows])
             value, gradients = distributed(x, y)
             losses.append(float(value))
             optimizer.apply(gradients, model.trainable_variables)
@@ -95,7 +104,13 @@ def train_on_hosts(
     return model
 
 
-def _strategy(hosts: Sequence[str], index: int) -> tf.distribute.Strategy:
+def join_hosts(hosts: Sequence[str], index: int) -> tf.distribute.Strategy:
+    """Waits for the other hosts. Before any other work of TensorFlow, and once in a process.
+
+    Args:
+        hosts: `HOST:PORT` of each, in the same order on all; with a single one nothing is waited for.
+        index: which of them this one is.
+    """
     if len(hosts) == 1:
         return tf.distribute.get_strategy()
     os.environ["TF_CONFIG"] = json.dumps(

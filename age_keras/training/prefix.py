@@ -68,6 +68,8 @@ class Split:
         boundary: the tensors that cross.
         suffix_share: the share of the model's floating-point operations that the suffix does; 1 where there is none.
         flops: floating-point operations of the whole model for one example, forward.
+        graph: the whole model as calls.
+        slots: of the boundary's tensors in the graph.
     """
 
     model: keras.Model
@@ -77,6 +79,8 @@ class Split:
     boundary: tuple[Boundary, ...]
     suffix_share: float
     flops: float
+    graph: Graph
+    slots: tuple[Slot, ...]
 
     @property
     def bytes_per_example(self) -> int:
@@ -130,7 +134,7 @@ def split_model(model: keras.Model, slack: float = 0.02) -> Split:
     left = 1 - sum(flops[call] for call in prefix) / total
     whole = CallsModel(graph, graph.calls, still, graph.inputs, graph.outputs, name=f"{model.name}_whole")
     if 1 - left <= slack or any(math.isinf(cost[slot]) for slot in boundary):
-        return Split(model, whole, None, None, (), 1.0, total)
+        return Split(model, whole, None, None, (), 1.0, total, graph, ())
     inside = set(prefix)
     rest = [call for call in graph.calls if call not in inside]
     return Split(
@@ -143,6 +147,8 @@ def split_model(model: keras.Model, slack: float = 0.02) -> Split:
         tuple(Boundary(tuple(graph.specs[slot].shape[1:]), graph.specs[slot].dtype) for slot in boundary),
         left,
         total,
+        graph,
+        tuple(boundary),
     )
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from age_keras.data.pipeline import batches
+from age_keras.training.halfway import Halfway
 from age_keras.training.prefix import Split
 
 BATCH = 32
@@ -26,6 +28,7 @@ class PrefixPass:
         policy: augments; None for none.
         seed: of the copies.
         batch: patches a step. Defaults to 32.
+        start: features of a lower cut to start from, where they have the view; None for the pixels.
     """
 
     split: Split
@@ -34,6 +37,7 @@ class PrefixPass:
     policy: keras.layers.Layer | None = None
     seed: int = 0
     batch: int = BATCH
+    start: Halfway | None = None
 
     @functools.cached_property
     def facts(self) -> dict:
@@ -46,6 +50,7 @@ class PrefixPass:
             "patch": [list(self.patches.shape[1:]), str(self.patches.dtype)],
             "policy": {k: v for k, v in (policy or {}).items() if k not in ("name", "trainable")} or None,
             "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+            "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),  # It rounds differently.
         }
 
     def compute(self, rows: np.ndarray, view: int | None) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
@@ -56,6 +61,9 @@ class PrefixPass:
             view: number of the augmented copy, or None for the patches as they are.
         """
         if not len(rows):
+            return
+        if self.start is not None and view in self.start.features.views:
+            yield from self.start.compute(rows, view, self.batch)
             return
         # An epoch of the plain pipeline without a limit on views is numbered as the view that it draws.
         order = {"policy": None} if view is None else {"policy": self.policy, "first_epoch": view}

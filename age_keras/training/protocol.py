@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import pandas as pd
 
-from age_keras.models.age import AgeModel, backbone_layers, build_age_model, unfreeze
-from age_keras.models.heads import HEADS, AgeError
+from age_keras.models.age import AgeModel, backbone_layers, unfreeze
+from age_keras.models.heads import HEADS
 from age_keras.training.age_config import AgeConfig, PhaseConfig
 from age_keras.training.callbacks import EpochKeeper, ProgressBar, Stopper, fresh_counters, new_phase
 from age_keras.training.feeds import PatchData, PixelFeed, make_feed
 from age_keras.training.linear_heads import TrainedHead
-from age_keras.training.optimizers import build_optimizer, layer_rates
+from age_keras.training.model_pool import ModelPool
 from age_keras.training.state import assign, load_state, to_array
 
 PHASES = ("head", "fine_tune")
@@ -75,6 +75,7 @@ def train(
     on_epoch: Callable[[int, dict], None] | None = None,
     title: str = "",
     progress: bool = True,
+    pool: ModelPool | None = None,
 ) -> Trained:
     """Trains one age model.
 
@@ -89,17 +90,19 @@ def train(
         on_epoch: called after each epoch with (epoch, logs); may raise to end the training.
         title: what the progress bar says.
         progress: show it.
+        pool: keeps the model for the next training, which then makes the one returned here its own.
 
     Returns:
         The model at its best epoch, its history and its predictions of the pages that choose and that score.
     """
+    pool = pool or ModelPool(keep=False)
     chooses = choosing_pages(config, part)
     learn, choose, others = (_patches(data, pages) for pages in (part.learn, chooses, chooses | part.score))
     with machine(config) as scope:
         median, deviation = writer_ages(table, part)
         with scope():
             side, channels = data.store.patches.shape[1], data.store.patches.shape[-1]
-            model = build_age_model(config.model, side, channels, median, deviation, config.seed)
+            model = pool.build(config, side, channels, median, deviation)
         saved = load_state(state) if state else None
         counters, arrays = saved or (fresh_counters(), None)
         phases = [getattr(config.training, name) for name in PHASES]
@@ -114,18 +117,11 @@ def train(
             if variables:
                 assign(variables, best)  # the next phase starts from the best epoch of this one
             with scope():
+                ahead = pool.ahead(model, config, phase)
                 moving = unfreeze(model, phase.unfreeze)
                 variables = _moving_variables(model, moving)
-                feed = make_feed(model, data, config, phase, learn, others, notes)
-                rates = layer_rates(backbone_layers(model.trained), model.spec.cut_points, phase.layer_decay)
-                optimizer = build_optimizer(phase, rates, track=config.runtime.strategy == "none")
-                feed.model.compile(
-                    optimizer=optimizer,
-                    loss=HEADS[config.model.head].loss(config.model.loss),
-                    metrics=[AgeError(config.model.head)],
-                    jit_compile=config.runtime.xla,
-                )
-                feed.model.optimizer.build(feed.model.trainable_variables)
+                feed = make_feed(model, data, config, phase, learn, others, notes, pool.split(model, phase), ahead)
+                pool.compile(feed.model, model, config, phase)
             if arrays and number == counters["phase"]:
                 assign(variables, arrays["variable"])
                 assign(feed.model.optimizer.variables, arrays["slot"])
@@ -156,12 +152,12 @@ def train(
                     shuffle=False,  # the pipeline has done it
                     verbose=0,
                 )
-            if state:
-                keeper.save()
+            keeper.save_if_due()
         bar.close()
         assign(variables, best)
-        pages = _predict_pages(feed, config, data, np.flatnonzero(part.score | chooses))
+        pages = predict_pages(feed, config, data, np.flatnonzero(part.score | chooses))
         sample = next(iter(feed.pixels(learn)))
+    pool.give_back()
     return Trained(model, pd.DataFrame(counters["history"]), pages, sample, notes)
 
 
@@ -205,7 +201,7 @@ def _moving_variables(model: AgeModel, unfrozen: int) -> list:
     return [variable for layer in layers for variable in layer.variables]
 
 
-def _predict_pages(feed: PixelFeed, config: AgeConfig, data: PatchData, pages: np.ndarray) -> pd.DataFrame:
+def predict_pages(feed: PixelFeed, config: AgeConfig, data: PatchData, pages: np.ndarray) -> pd.DataFrame:
     """A page's age is the mean of its patches'."""
     rows = np.flatnonzero(np.isin(data.store.page, pages))
     years = keras.ops.convert_to_numpy(HEADS[config.model.head].decode(feed.predict(rows)))

@@ -33,6 +33,8 @@ PACKAGES = (
     "scipy",
     "opencv-python-headless",
 )
+# Environment variables that can change a result: TensorFlow's and Keras' switches, and which GPUs are seen.
+VARIABLES = ("TF_", "KERAS_", "XLA_", "CUDA_VISIBLE_DEVICES")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Run:
             "platform": platform.platform(),
             "cpus": os.cpu_count(),
             "packages": versions(),
+            "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(VARIABLES)},
         }
         self.write_json("environment.json", {**old, **environment, **facts})
 

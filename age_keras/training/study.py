@@ -97,18 +97,12 @@ def open_study(config: AgeConfig, experiment: str, samples: Samples | None = Non
     """
     if not config.backbones:
         raise InputError("`backbones` is empty: give one or more names (`age-keras backbones list`).")
-    samples = samples or open_samples(config)
-    store = PatchStore.open(samples, config.pages, skip_bad=config.skip_bad)
-    skipped = [*samples.skipped, *store.skipped]
-    if store.skipped:
-        unread = {name for name, _ in store.skipped}
-        samples = samples.subset(~samples.table["ImageID"].isin(unread).to_numpy())
-        store = PatchStore.open(samples, config.pages, skip_bad=True)
+    samples, store, skipped = _pages(config, samples or open_samples(config))
     synthetic = is_synthetic(samples.root)
     run = Run.open(
         config.runs,
         experiment,
-        replace(config, runs=Path("runs"), run=None, fresh=False),
+        replace(config, runs=Path("runs"), run=None, fresh=False, runtime=replace(config.runtime, workers=1)),
         config.run,
         config.fresh,
         data_fingerprint=samples.fingerprint,
@@ -122,6 +116,28 @@ def open_study(config: AgeConfig, experiment: str, samples: Samples | None = Non
         warnings=samples.warnings,
     )
     return Study(config, run, samples, patch_data(samples, store, config), synthetic)
+
+
+def reopen_study(config: AgeConfig, run: Path) -> Study:
+    """An experiment that another process has opened: the same pages and patches; the run's facts are left alone.
+
+    Args:
+        config: of the opened study.
+        run: its folder.
+    """
+    samples, store, _ = _pages(config, open_samples(config))
+    return Study(config, Run(run), samples, patch_data(samples, store, config), is_synthetic(samples.root))
+
+
+def _pages(config: AgeConfig, samples: Samples) -> tuple[Samples, PatchStore, list]:
+    """The pages that can be read, their patches, and what was left out."""
+    store = PatchStore.open(samples, config.pages, skip_bad=config.skip_bad)
+    skipped = [*samples.skipped, *store.skipped]
+    if store.skipped:
+        unread = {name for name, _ in store.skipped}
+        samples = samples.subset(~samples.table["ImageID"].isin(unread).to_numpy())
+        store = PatchStore.open(samples, config.pages, skip_bad=True)
+    return samples, store, skipped
 
 
 def patch_data(samples: Samples, store: PatchStore, config: AgeConfig) -> PatchData:

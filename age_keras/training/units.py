@@ -19,7 +19,8 @@ from age_keras.training import tensorboard
 from age_keras.training.batched_heads import train_heads
 from age_keras.training.configuration import to_dict
 from age_keras.training.linear_heads import TrainedHead
-from age_keras.training.protocol import Part, train, with_backbone
+from age_keras.training.model_pool import ModelPool
+from age_keras.training.protocol import Part, Trained, train, with_backbone
 from age_keras.training.run import versions
 from age_keras.training.study import Study
 
@@ -28,6 +29,8 @@ PASSED_ON = ("Sex", "Hand", "Source")
 
 def train_all(study: Study, parts: Sequence[Part], progress: bool = True) -> pd.DataFrame:
     """Trains each backbone on each part, skipping what is finished, and writes predictions and history.
+
+    One after the other, or several at a time in other processes (`runtime.workers`, see `fan_out`).
 
     Args:
         study: the opened experiment.
@@ -38,13 +41,18 @@ def train_all(study: Study, parts: Sequence[Part], progress: bool = True) -> pd.
         The predictions, as written to `predictions.csv`.
     """
     units = [(backbone, part) for backbone in study.config.backbones for part in parts]
-    number = 0
+    if study.config.runtime.workers != 1:
+        from age_keras.training.fan_out import fan_out
+
+        fan_out(study, units, parts, progress=progress)
+        return gather(study, units)
+    number, pool = 0, ModelPool()
     for backbone in study.config.backbones:
         open_parts = [part for part in parts if not _record(study, backbone, part).exists()]
-        heads = train_heads(study, with_backbone(study.config, backbone), parts) if open_parts else None
+        heads = train_heads(study, with_backbone(study.config, backbone), parts, pool) if open_parts else None
         for part, head in zip(parts, heads or [None] * len(parts), strict=True):
             number += 1
-            train_unit(study, backbone, part, f"[{number}/{len(units)}]", progress, head)
+            train_unit(study, backbone, part, f"[{number}/{len(units)}]", progress, head, pool)
     return gather(study, units)
 
 
@@ -65,6 +73,7 @@ def train_unit(
     count: str = "",
     progress: bool = True,
     head: TrainedHead | None = None,
+    pool: ModelPool | None = None,
 ) -> None:
     """One model on one part: trains it (or goes on), saves it with its facts, and records its predictions.
 
@@ -74,6 +83,7 @@ def train_unit(
         count: what the progress bar says of its place among others.
         progress: show bars.
         head: phase 1's result, where it is there already.
+        pool: keeps the model for the next training.
     """
     label, run = unit_label(backbone, part), study.run
     done, state = _record(study, backbone, part), run.file("state", f"{label}.npz")
@@ -92,7 +102,22 @@ def train_unit(
         callbacks=(lambda phase: [tensorboard.scalar_callback(board)]) if show else None,
         title=f"{count} {label}",
         progress=progress,
+        pool=pool,
     )
+    record_unit(study, backbone, part, trained)
+    state.unlink(missing_ok=True)
+
+
+def record_unit(study: Study, backbone: str, part: Part, trained: Trained) -> None:
+    """Saves a trained model with its facts, and records its predictions: the unit is finished.
+
+    Args:
+        study: the opened experiment.
+        backbone, part: the unit.
+        trained: what came of it.
+    """
+    label, run, config = unit_label(backbone, part), study.run, with_backbone(study.config, backbone)
+    board, show = run.path / "tensorboard" / label, config.runtime.tensorboard
     predictions = _prediction_rows(study, trained.pages, backbone, part)
     scored = predictions[predictions["Split"] != "val"]
     error = (scored["Prediction"] - scored["TrueAge"]).abs().mean()
@@ -123,8 +148,7 @@ def train_unit(
     with atomic_write(run.file("state", f"{label}.history.csv")) as file:
         trained.history.to_csv(file, index=False)
     run.write_json(f"state/{label}.notes.json", trained.notes)
-    write_predictions(done, predictions)
-    state.unlink(missing_ok=True)
+    write_predictions(_record(study, backbone, part), predictions)
 
 
 def gather(study: Study, units: Sequence[tuple[str, Part]]) -> pd.DataFrame:

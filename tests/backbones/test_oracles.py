@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from age_keras.backbones import beit, convnext_v2, mobile_vit, swin_v2
-from age_keras.backbones.torch_weights import load_torch_weights, read_checkpoint
+from age_keras.backbones.torch_weights import load_torch_weights, read_checkpoint, renamed
 
 TOLERANCE = 1e-4  # of the largest feature
 SWIN = {"embed_dim": 24, "depths": (2, 2, 2), "num_heads": (2, 4, 8), "window_size": 8}
@@ -113,3 +113,57 @@ def test_beit_in_the_names_of_transformers():
     load_torch_weights(same, {name: value.astype("float32") for name, value in state.items()}, beit.WEIGHT_MAP)
     x = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype("float32")
     np.testing.assert_array_equal(np.asarray(same(x)), np.asarray(model(x)))
+
+
+def test_beit_as_transformers_5_names_it_in_memory():
+    names = {
+        "beit.layers.3.attention.o_proj.bias": "blocks.3.attn.proj.bias",
+        "beit.layers.3.attention.q_proj.bias": "blocks.3.attn.q_bias",
+        "beit.layers.3.lambda_1": "blocks.3.gamma_1",
+        "beit.layers.3.mlp.fc1.weight": "blocks.3.mlp.fc1.weight",
+        "beit.layers.3.relative_position_bias.relative_position_bias_table": (
+            "blocks.3.attn.relative_position_bias_table"
+        ),
+    }
+    assert list(beit.WEIGHT_MAP.prepare({name: np.zeros(1) for name in names})) == list(names.values())
+
+
+ATTENTION = "swinv2.encoder.layers.1.blocks.0.attention"
+
+
+def test_swin_v2_in_the_names_of_transformers():
+    """A checkpoint as `microsoft/swinv2-tiny-patch4-window8-256` names it is the same network."""
+    names = {
+        "swinv2.embeddings.norm.weight": "patch_embed.norm.weight",
+        "swinv2.encoder.layers.0.downsample.reduction.weight": "layers.1.downsample.reduction.weight",
+        f"{ATTENTION}.self.continuous_position_bias_mlp.2.weight": "layers.1.blocks.0.attn.cpb_mlp.2.weight",
+        f"{ATTENTION}.self.logit_scale": "layers.1.blocks.0.attn.logit_scale",
+        f"{ATTENTION}.self.value.bias": "layers.1.blocks.0.attn.v_bias",
+        f"{ATTENTION}.output.dense.weight": "layers.1.blocks.0.attn.proj.weight",
+        "swinv2.encoder.layers.1.blocks.0.output.dense.bias": "layers.1.blocks.0.mlp.fc2.bias",
+        "swinv2.encoder.layers.1.blocks.0.layernorm_after.bias": "layers.1.blocks.0.norm2.bias",
+        "swinv2.layernorm.bias": "norm.bias",
+    }
+    parts = {part: np.full((2, 2), i) for i, part in enumerate(("query", "key", "value"))}
+    state = {name: np.zeros(1) for name in names}
+    state |= {f"{ATTENTION}.self.{part}.weight": matrix for part, matrix in parts.items()}
+    ours = swin_v2.WEIGHT_MAP.prepare(state)
+    fused = ours.pop("layers.1.blocks.0.attn.qkv.weight")
+    np.testing.assert_array_equal(fused[:, 0], [0, 0, 1, 1, 2, 2])
+    assert sorted(ours) == sorted(names.values())
+
+
+def test_convnext_v2_in_the_names_of_transformers():
+    names = {
+        "convnextv2.embeddings.patch_embeddings.weight": "stem.0.weight",
+        "convnextv2.embeddings.layernorm.bias": "stem.1.bias",
+        "convnextv2.encoder.stages.1.downsampling_layer.0.weight": "stages.1.downsample.0.weight",
+        "convnextv2.encoder.stages.1.layers.2.dwconv.weight": "stages.1.blocks.2.conv_dw.weight",
+        "convnextv2.encoder.stages.1.layers.2.layernorm.weight": "stages.1.blocks.2.norm.weight",
+        "convnextv2.encoder.stages.1.layers.2.pwconv1.weight": "stages.1.blocks.2.mlp.fc1.weight",
+        "convnextv2.encoder.stages.1.layers.2.grn.weight": "stages.1.blocks.2.mlp.grn.weight",
+        "convnextv2.layernorm.weight": "norm.weight",
+    }
+    weight_map = convnext_v2.WEIGHT_MAP
+    ours = renamed(weight_map.prepare({name: np.zeros(1) for name in names}), weight_map.rename)
+    assert list(ours) == list(names.values())

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from age_keras.backbones import build_backbone, get_spec
 from age_keras.backbones.tiny_vit import OffsetBiasAttention
-from age_keras.backbones.torch_weights import load_torch_weights, read_checkpoint, torch_names
+from age_keras.backbones.torch_weights import load_torch_weights, read_checkpoint, renamed, torch_names
 from age_keras.errors import InputError
 
 SMALL = {"embed_dims": (4, 8, 8, 8), "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 2), "window_sizes": (2, 2, 4, 2)}
@@ -192,3 +192,25 @@ def test_the_graph_can_be_cut_at_the_end_of_a_block(narrow, cut):
 
 def test_the_map_that_grad_cam_reads_is_the_output(narrow):
     assert narrow.get_layer(get_spec("tinyvit_5m").cam_layer).output is narrow.output
+
+
+def test_the_authors_own_names_are_known():
+    """Their layers halve the map at the end of a stage, ours at the start of the next; a convolution is `c` there."""
+    model, same = small(), small()
+    rename = (
+        (r"^patch_embed\.conv1\.", "patch_embed.seq.0."),
+        (r"^patch_embed\.conv2\.", "patch_embed.seq.2."),
+        (r"^stages\.(\d+)\.downsample\.", lambda found: f"layers.{int(found[1]) - 1}.downsample."),
+        (r"^stages\.", "layers."),
+        (r"\.conv\.weight$", ".c.weight"),
+    )
+    random = np.random.default_rng(0)
+    state = {
+        name: random.normal(size=layout.torch_shape(tuple(variable.shape))).astype("float32")
+        for name, (variable, layout) in torch_names(model).items()
+    }
+    weight_map = get_spec("tinyvit_5m").weight_map
+    load_torch_weights(model, state, weight_map)
+    load_torch_weights(same, {**renamed(state, rename), "norm_head.weight": np.ones(8)}, weight_map)
+    for one, other in zip(model.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from age_keras.data.characters import Characters, stratified_holdout, writer_holdout
+from age_keras.data.characters import Characters, stratified_holdout, writer_folds, writer_holdout
 from age_keras.data.digits import load_characters, load_mnist, load_sklearn, with_mnist_writers
 from age_keras.data.emnist import CLASSES, SPLITS, load_emnist
 from age_keras.data.idx import read_idx, write_idx
@@ -152,6 +152,17 @@ def test_stratified_holdout_gives_every_class_its_share():
     np.testing.assert_array_equal(stratified_holdout(labels, 0.1, seed=3)[1], held)
     with pytest.raises(InputError, match="held out"):
         stratified_holdout(labels, 1000)
+
+
+def test_folds_keep_writers_apart_and_groups_in_proportion():
+    writers = np.repeat(np.arange(50), 4)
+    fold = writer_folds(writers, 5, groups=writers % 2)
+    assert all(len(set(fold[writers == w])) == 1 for w in range(50))
+    for k in range(5):
+        assert np.unique(writers[fold == k]).size == 10
+        assert (np.unique(writers[fold == k]) % 2).sum() == 5
+    with pytest.raises(InputError, match="50 writers"):
+        writer_folds(writers, 51)
 
 
 def test_writer_holdout_keeps_writers_apart_and_groups_in_proportion():

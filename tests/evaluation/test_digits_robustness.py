@@ -10,7 +10,7 @@ from age_keras.errors import InputError
 from age_keras.evaluation.ablation_report import write_ablation_report
 from age_keras.evaluation.corruptions import CORRUPTIONS, corrupt
 from age_keras.evaluation.robustness import on_strangers, under_rotation, under_shift
-from age_keras.evaluation.writers_report import auc_by_count, write_writers_report, writer_scores
+from age_keras.evaluation.writers_report import auc_by_count, best_cut, write_writers_report, writer_scores
 
 IMAGES = load_sklearn().images[:20]
 
@@ -75,7 +75,10 @@ def test_a_writers_score_is_the_mean_of_their_digits(tmp_path):
     assert scores["Score"][3] == pytest.approx(digits.loc[digits["Writer"] == 3, "Score"].mean())
     counts = auc_by_count(digits, repeats=5)
     assert counts[1] < counts[20]
-    report = write_writers_report(tmp_path, digits, [{"epoch": 1, "seconds": 1.0}], 10).read_text(encoding="utf-8")
+    assert scores["Score"].min() <= best_cut(scores) < scores["Score"].max()
+    report = write_writers_report(tmp_path, digits, digits, [{"epoch": 1, "seconds": 1.0}], 10).read_text(
+        encoding="utf-8"
+    )
     assert "20 students, 20 employees" in report.splitlines()[0]
     assert (tmp_path / "writers.csv").exists()
 

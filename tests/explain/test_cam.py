@@ -89,7 +89,7 @@ def test_colour_pages_and_one_map_a_patch_whatever_the_batch():
     small = Explainer(model, layers=("last",), batch_size=2)
     large = Explainer(model, layers=("last",), batch_size=8)
     for method in ("grad_cam", "grad_cam_plus_plus", "saliency"):
-        np.testing.assert_allclose(small.maps(patches, method), large.maps(patches, method), atol=1e-5)
+        np.testing.assert_allclose(small.maps(patches, method), large.maps(patches, method), rtol=1e-5, atol=1e-5)
 
 
 def test_grad_cam_adds_up_to_the_answer_less_that_for_empty_paper(reader):

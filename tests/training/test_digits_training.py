@@ -135,13 +135,13 @@ def test_schedules_rise_and_fall():
     assert learning_rate("constant", 0.1, 10) == 0.1
 
 
-@pytest.mark.parametrize("kind", ["fgsm", "pgd"])
+@pytest.mark.parametrize("kind", ["fgsm", "pgd", "growing"])
 def test_the_adversary_stays_near_and_raises_the_loss(trained, kind):
     model = trained[0]
     bars = _bars(40, 3)
     images, labels = tf.constant(bars.images[..., None], tf.float32), tf.one_hot(bars.labels, 2)
     to_logits = logits_model(model)
-    adversary = Adversary(kind=kind, epsilon=0.2, steps=3, step_size=1.25 if kind == "fgsm" else 0.5)
+    adversary = Adversary(kind=kind, epsilon=0.2, steps=3)
     bad = perturb(to_logits, images, labels, adversary)
     assert float(tf.reduce_max(tf.abs(bad - images))) <= 255 * 0.2 + 1e-3
     assert float(tf.reduce_min(bad)) >= 0
@@ -159,6 +159,12 @@ def test_adversarial_training_trains_the_wrapped_model():
     assert np.abs(model.get_layer("stem_conv").kernel.numpy() - before).max() > 0
     assert np.isfinite(history[-1]["loss"])
     assert 0 <= history[-1]["accuracy"] <= 1
+    assert 0 <= history[-1]["val_robust_accuracy"] <= 1  # Of the first 50 of each batch.
+
+
+def test_a_growing_adversary_takes_more_steps_as_training_goes_on():
+    adversary = Adversary(kind="growing", steps=4)
+    assert [int(adversary.steps_at(done)) for done in (0.0, 0.24, 0.25, 0.6, 0.99, 1.0)] == [1, 1, 2, 3, 4, 4]
 
 
 def test_foolbox_breaks_a_plain_model_and_reports_who_withstood(trained):

@@ -1,7 +1,9 @@
 """Folds and backbones over processes give what one process gives, and a dead process loses nothing."""
 
 import os
+import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from age_keras.training.age_config import PhaseConfig, RuntimeConfig, TrainingCo
 from age_keras.training.crossval import CrossValidationConfig, FoldsConfig, fold_parts
 from age_keras.training.fan_out import fan_out
 from age_keras.training.study import open_study
+from age_keras.training.units import train_all
 
 
 @pytest.fixture
@@ -35,7 +38,8 @@ def study(tmp_path):
         pages=PageSettings(shorter_side=64, patch_size=32, stride=32, image_size=32, blank="none"),
         training=TrainingConfig(
             head=PhaseConfig(epochs=1, learning_rate=1e-2),
-            fine_tune=PhaseConfig(epochs=0, learning_rate=1e-3),
+            fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.1),
+            batched_heads=True,
             augment="none",
             selection_share=0.3,
         ),
@@ -47,18 +51,26 @@ def study(tmp_path):
     return open_study(config, "cv")
 
 
+def with_workers(study, workers):
+    config = replace(study.config, runtime=replace(study.config.runtime, workers=workers))
+    return replace(study, config=config)
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_would(study):
     parts = fold_parts(study)
-    together = fan_out(study, "cv", parts, workers=2, backend="processes", progress=False)
+    together = train_all(with_workers(study, 2), parts, progress=False)
     assert set(together["ImageID"][together["Split"] == "oof"]) == set(study.table["ImageID"])
     before = {path: path.stat().st_mtime for path in study.run.path.glob("state/*.csv")}
-    again = fan_out(study, "cv", parts, workers=2, progress=False)
+    again = train_all(with_workers(study, 2), parts, progress=False)
     pd.testing.assert_frame_equal(together.reset_index(drop=True), again.reset_index(drop=True))
     assert before == {path: path.stat().st_mtime for path in study.run.path.glob("state/*.csv")}
+    shutil.rmtree(study.run.path / "state")
+    serial = train_all(study, parts, progress=False)
+    pd.testing.assert_frame_equal(together.reset_index(drop=True), serial.reset_index(drop=True), rtol=1e-5)
 
 
-def _die(study, backbone, part):
+def _die(config, run, backbone, part, parts):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -66,10 +78,15 @@ def _die(study, backbone, part):
 def test_a_process_that_keeps_dying_is_an_error_that_says_what_to_do(study, monkeypatch):
     monkeypatch.setattr(module, "_train_one", _die)
     with pytest.raises(InputError, match="give fewer workers"):
-        fan_out(study, "cv", fold_parts(study), workers=1, backend="processes", progress=False)
+        train_all(with_workers(study, 2), fold_parts(study), progress=False)
+
+
+def test_the_number_of_workers_does_not_name_the_run(study):
+    config = with_workers(study, 3).config
+    assert open_study(config, "cv").run.path == study.run.path
 
 
 def test_without_ray_the_error_names_the_extra(study, monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"age_keras\[ray\]"):
-        fan_out(study, "cv", fold_parts(study), backend="ray", progress=False)
+        fan_out(study, [("resnet10", part) for part in fold_parts(study)], [], backend="ray", progress=False)

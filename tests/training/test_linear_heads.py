@@ -108,3 +108,31 @@ def test_the_learning_rate_falls_on_a_plateau():
 def test_no_heads_is_an_error():
     with pytest.raises(ValueError, match="at least one"):
         LinearHeads([])
+
+
+def test_a_block_is_to_the_last_bit_what_it_is_alone():
+    blocks = [
+        [
+            head(fold, learning_rate=0.01 * (block + 1), dropout=(0.5, 0.2, 0.5, 0.0)[block], block=block)
+            for fold in range(3)
+        ]
+        for block in range(4)
+    ]
+    fit = {"epochs": 5, "batch_size": 16, "views": VIEWS}
+    together = LinearHeads([each for block in blocks for each in block]).fit(AUGMENTED, PLAIN, AGES, KEYS, **fit)
+    for number, block in enumerate(blocks):
+        alone = LinearHeads(block).fit(AUGMENTED, PLAIN, AGES, KEYS, **fit)
+        for one, other in zip(alone, together[3 * number : 3 * number + 3], strict=True):
+            np.testing.assert_array_equal(one.kernel, other.kernel)
+            np.testing.assert_array_equal(one.bias, other.bias)
+            assert one.history == other.history
+
+
+def test_a_head_that_is_lost_does_not_take_the_others_along():
+    fit = {"epochs": 2, "batch_size": 16, "views": VIEWS}
+    trained, sound = (
+        LinearHeads([head(0), head(1, learning_rate=rate)]).fit(AUGMENTED, PLAIN, AGES, KEYS, **fit)
+        for rate in (float("inf"), 0.01)
+    )
+    np.testing.assert_array_equal(trained[0].kernel, sound[0].kernel)
+    assert not np.isfinite(trained[1].history[-1]["val_mae"])

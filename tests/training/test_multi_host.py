@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from multi_host_script import build, data
 
@@ -35,6 +36,42 @@ def test_two_hosts_equal_one(tmp_path):
         with np.load(tmp_path / f"{host}.npz") as file:
             for expected, name in zip(one, file.files, strict=True):
                 np.testing.assert_allclose(file[name], expected, rtol=1e-4, atol=1e-5)
+
+
+COMMAND = (
+    *("--synthetic-writers", "16", "--backbones", "resnet10", "--model.weights", "none", "--bands", "25"),
+    *(
+        "--pages.image-size",
+        "32",
+        "--training.head.epochs",
+        "2",
+        "--training.fine-tune.epochs",
+        "1",
+        "--training.views",
+    ),
+    *("2", "--training.batch-size", "16", "--runtime.no-tensorboard", "--model.dropout", "0", "--run", "one"),
+)
+
+
+def hosts_of_the_command(runs, count, *flags):
+    hosts = [f"127.0.0.1:{free_port()}" for _ in range(count)]
+    environment = os.environ | share(0, 2, []) | {"PYTHONPATH": str(SCRIPT.parents[2]), "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, "-m", "experiments.multi_host", *COMMAND, *flags, "--runs", str(runs), "--hosts", *hosts]
+    team = [subprocess.Popen([*command, "--index", str(i)], env=environment) for i in range(count)]
+    try:
+        assert [process.wait(timeout=400) for process in team] == [0] * count
+    finally:
+        for process in team:
+            process.kill()
+    return pd.read_csv(runs / "multi_host" / "one" / "predictions.csv")
+
+
+@pytest.mark.slow
+def test_the_command_on_two_hosts_gives_what_it_gives_on_one(tmp_path):
+    one, two = hosts_of_the_command(tmp_path / "one", 1), hosts_of_the_command(tmp_path / "two", 2)
+    pd.testing.assert_frame_equal(one, two, rtol=1e-3)
+    report = tmp_path / "two" / "multi_host" / "one" / "report.md"
+    assert report.stat().st_size > 1000
 
 
 def test_sizes_that_do_not_fit_are_refused():

@@ -10,10 +10,12 @@ from age_keras.data.samples import Samples
 from age_keras.models.age import ModelConfig
 from age_keras.models.digits import RecogniserConfig
 from age_keras.training.age_config import PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.training.batched_heads import train_all_heads
 from age_keras.training.digits import RecogniserTraining
 from age_keras.training.feeds import PatchData
 from age_keras.training.run import Run
 from age_keras.training.study import Study
+from tuning import hypermodel as module
 from tuning.hypermodel import AgeHyperModel
 from tuning.measure import chosen_config, difference, measure
 from tuning.objective import OBJECTIVES
@@ -95,6 +97,30 @@ def test_a_trial_killed_in_its_second_fold_goes_on_there_and_its_choice_is_measu
     assert len(measured.rows) == outer.score.sum()
     gain, low, high = difference(measured)
     assert low <= gain <= high
+
+
+def test_heads_of_several_trials_train_together_and_are_what_they_are_alone(tmp_path, inked_pages, monkeypatch):
+    monkeypatch.setenv("AGE_KERAS_CACHE", str(tmp_path / "cache"))
+    opened = study(tmp_path, inked_pages)
+    parts = search_parts(opened, 2)[0]
+    passes = []
+
+    def counted(study, configs, *rest):
+        passes.append(len(configs))
+        return train_all_heads(study, configs, *rest)
+
+    monkeypatch.setattr(module, "train_all_heads", counted)
+    trials = [values(dropout=0.2), values(dropout=0.5, learning_rate=0.004), values(dropout=0.2, unfreeze=0.5)]
+    together, alone = hypermodel(opened, parts), hypermodel(opened, parts)
+    together.ahead = lambda count: trials[1:]
+    for hp in trials:
+        config = together.space(hp)
+        for fold in (1, 2):
+            one, other = together._head(config, fold), alone._head(config, fold)
+            np.testing.assert_array_equal(one.kernel, other.kernel)
+            np.testing.assert_array_equal(one.bias, other.bias)
+            assert one.history == other.history
+    assert passes == [3, 1, 1, 1]
 
 
 def test_a_share_of_nothing_trains_the_head_alone():

@@ -103,6 +103,27 @@ def test_a_kill_between_the_record_and_the_oracle_loses_nothing(oracle, tmp_path
     assert max(Counter((tmp_path / "log.txt").read_text().splitlines()).values()) == 1
 
 
+@pytest.mark.parametrize("oracle", ORACLES)
+def test_what_an_oracle_says_of_the_next_trials_comes_true(oracle, tmp_path, uninterrupted):
+    said = {}
+    settings = config(oracle)
+    hypermodel = FakeHyperModel(tmp_path, settings)
+    fit = hypermodel.fit
+
+    def fit_and_listen(hp, trial_id):
+        said[int(trial_id)] = [each.values for each in hypermodel.ahead(3)]
+        return fit(hp, trial_id=trial_id)
+
+    hypermodel.fit = fit_and_listen
+    run_trials(tmp_path, settings, hypermodel, progress=False)
+    assert results(hypermodel.trials) == uninterrupted[oracle]  # To look ahead changes nothing.
+    came = {int(r.trial): r.values for r in hypermodel.trials.all()}
+    assert said[0]
+    for number, values in said.items():
+        for place, foretold in enumerate(values, start=number + 1):
+            assert came[place] == foretold
+
+
 def test_the_grid_is_tried_whole_and_once(tmp_path):
     trials = run(tmp_path, config("grid", trials=0))
     assert len(trials.all()) == 15 == len({json.dumps(r.values, sort_keys=True) for r in trials.all()})

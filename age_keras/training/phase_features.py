@@ -1,0 +1,86 @@
+"""The features that a phase trains on, and those that it validates and predicts with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from age_keras.data.augment import get_policy
+from age_keras.data.patch_store import PatchStore
+from age_keras.training.age_config import AgeConfig, PhaseConfig
+from age_keras.training.feature_cache import FeatureCache
+from age_keras.training.feature_store import FeatureStore
+from age_keras.training.halfway import Halfway, between
+from age_keras.training.prefix import Split
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A phase's cut, and how many augmented copies of a patch the phase draws."""
+
+    split: Split
+    views: int
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseFeatures:
+    """Finds or computes features of all phases.
+
+    Attributes:
+        cache: where they are kept.
+        store: the patches.
+        config: augmentation and seed.
+        learn: rows of the patches that are learnt from.
+        others: rows of those that are validated and predicted.
+        label: what the progress bar says.
+    """
+
+    cache: FeatureCache
+    store: PatchStore
+    config: AgeConfig
+    learn: np.ndarray
+    others: np.ndarray
+    label: str
+
+    def of(self, cut: Cut, ahead: Cut | None = None) -> tuple[FeatureStore, FeatureStore] | None:
+        """Features of the augmented copies of `learn`, and of `others` as they are; None where there is no room.
+
+        Args:
+            cut: the phase's.
+            ahead: the next phase's, whose features are then computed first, and these from them.
+        """
+        copies = self._copies(cut, self._start(cut, ahead, self._copies))
+        plain = self._plain(cut, self._start(cut, ahead, self._plain)) if copies else None
+        return None if plain is None else (copies, plain)
+
+    def _copies(self, cut: Cut, start=None) -> FeatureStore | None:
+        training = self.config.training
+        policy = get_policy(training.augment, training.strength)
+        views = range(cut.views)
+        return self._features(cut, views=views, policy=policy, seed=self.config.seed, rows=self.learn, start=start)
+
+    def _plain(self, cut: Cut, start=None) -> FeatureStore | None:
+        return self._features(cut, rows=self.others, start=start)
+
+    def _features(self, cut: Cut, **wanted) -> FeatureStore | None:
+        return self.cache.features(cut.split, self.store.patches, self.store.keys, label=self.label, **wanted)
+
+    def _start(self, cut: Cut, ahead: Cut | None, kind: Callable) -> Callable[[], Halfway | None] | None:
+        onward = between(ahead.split, cut.split) if ahead else None
+        if onward is None:
+            return None
+
+        def start() -> Halfway | None:
+            features = kind(ahead)
+            # From rounded features others would be made than from the pixels.
+            return Halfway(features, onward) if features and features.error == 0 else None
+
+        return start
+
+
+def next_phase(config: AgeConfig, phase: PhaseConfig) -> PhaseConfig | None:
+    """Phase 2, during phase 1, where it leaves a part of the backbone frozen."""
+    following, runtime = config.training.fine_tune, config.runtime
+    if phase is not config.training.head or not following.epochs or not phase.unfreeze < following.unfreeze < 1:
+        return None
+    return following if runtime.prefix_cache and runtime.strategy == "none" else None

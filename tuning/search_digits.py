@@ -1,0 +1,148 @@
+"""A search over configurations of the recogniser.
+
+    python -m tuning.search_digits                                               # scikit-learn's digits, no file needed
+    python -m tuning.search_digits --data mnist --path mnist.npz --limit 6000 --oracle hyperband --training.epochs 4
+
+As `tuning.search` for ages: every trial is a cross-validation, by writer where the writers are known; bad ones are cut
+after their first folds; the choice and the default are measured once on characters that no trial saw. Killed at any
+moment, the same command goes on. The report is in runs/search_digits/<run>.
+"""
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import keras_tuner
+import tyro
+
+from age_keras.cli import exit_code
+from age_keras.data.digits import load_characters
+from age_keras.errors import InputError
+from age_keras.models.digits import RecogniserConfig
+from age_keras.training.configuration import digest, to_dict
+from age_keras.training.digits import RecogniserTraining
+from experiments.digits_mnist import split_parts
+from tuning.oracles import OracleName
+from tuning.search_config import refuse_bad_search
+
+
+@dataclass(frozen=True)
+class DigitsSearchConfig:
+    """A search over the recogniser's space (`tuning.spaces.recogniser`).
+
+    Attributes:
+        data: the set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-lines.
+        path: its file or folder.
+        writers: who wrote each digit of MNIST.
+        limit: take only so many training characters (0: all).
+        model, training: what the space does not name, and the default that the choice is compared with.
+        validation: characters that watch the last two trainings, a number or a fraction.
+        space, objective: what is searched, and what is made small: the percentage of wrong answers.
+        oracle: what proposes trials; `hyperband` gives a trial few folds first and more if it is promising.
+        trials: at most so many; a larger number goes on with the same search. 0: as many as a grid has.
+        folds: of every trial.
+        race: how soon bad trials are cut (`tuning.objective`); larger is later, 0 never. Hyperband cuts by itself.
+        keep: of how many best trials the folds' models stay on disk.
+        seed: of folds, weights, order, augmentation and oracle.
+        runs: folder of all runs.
+        run: the run's name; by default a hash of the configuration.
+        fresh: start over.
+    """
+
+    data: str = "digits"
+    path: Path | None = None
+    writers: Path | None = None
+    limit: int = 0
+    model: RecogniserConfig = field(default_factory=RecogniserConfig)
+    training: RecogniserTraining = field(default_factory=RecogniserTraining)
+    validation: float = 1 / 12
+    space: Literal["recogniser"] = "recogniser"
+    objective: Literal["error"] = "error"
+    oracle: OracleName = "random"
+    trials: int = 20
+    folds: int = 5
+    race: float = 1.0
+    keep: int = 1
+    seed: int = 0
+    runs: Path = Path("runs")
+    run: str | None = None
+    fresh: bool = False
+
+    def __post_init__(self):
+        refuse_bad_search(self.trials, self.folds, self.race, self.keep, self.oracle)
+
+    @property
+    def run_name(self) -> str:
+        """The run's name: the same for any number of trials, so that a search can be made longer."""
+        return self.run or digest(replace(self, trials=1, run=None, fresh=False, runs=Path("runs")))
+
+
+def search(config: DigitsSearchConfig) -> Path:
+    """The whole search: trials, the measurement on the test part, the report. Returns the report's path."""
+    characters = load_characters(config.data, config.path, writers=config.writers)
+    parts = split_parts(characters, config.validation, config.limit)
+
+    from age_keras.training.run import Run
+    from tuning.digits_hypermodel import RecogniserHyperModel
+    from tuning.objective import OBJECTIVES
+    from tuning.search import allow_more_trials, run_trials, trials_of, with_verdict
+
+    allow_more_trials(config, "search_digits")
+    settings = replace(config, runs=Path("runs"), run=None, fresh=False)
+    run = Run.open(
+        config.runs,
+        "search_digits",
+        settings,
+        config.run_name,
+        config.fresh,
+        data_fingerprint=characters.fingerprint,
+        characters=len(characters),
+    )
+    hypermodel = RecogniserHyperModel(
+        parts["train"],
+        config.folds,
+        config.model,
+        config.training,
+        config.seed,
+        trials=trials_of(run.path, config),
+        objective=OBJECTIVES[config.objective],
+        race_strength=0.0 if config.oracle == "hyperband" else config.race,
+        keep=config.keep,
+    )
+    return with_verdict(
+        run.path, lambda: run_trials(run.path, config, hypermodel), lambda: _finish(config, run, parts, hypermodel)
+    )
+
+
+def _finish(config: DigitsSearchConfig, run, parts: dict, hypermodel) -> Path:
+    """Trains the choice and the default on all that the trials saw, and writes the report."""
+    from tuning.digits_outcome import write_outcome
+    from tuning.report import write_search_report
+
+    ranked = hypermodel.trials.ranked()
+    if not ranked:
+        raise InputError(f"No trial ran all of its folds, so there is nothing to choose: see {run.path / 'trials'}.")
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(ranked[0].parameters)
+    model, training = hypermodel.space(hp)
+    run.write_json("chosen.json", {"trial": ranked[0].trial, "model": to_dict(model), "training": to_dict(training)})
+    configurations = {f"trial{ranked[0].trial}": (model, training), "default": (config.model, config.training)}
+    write_outcome(run, configurations, parts, config.seed)
+    run.write_json("outer.json", {"trial": ranked[0].trial})
+    return write_search_report(run.path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line."""
+
+    def call() -> None:
+        config = tyro.cli(DigitsSearchConfig, args=argv, prog="python -m tuning.search_digits", description=__doc__)
+        report = search(config)
+        print(f"\n{report.read_text(encoding='utf-8').splitlines()[0]}\nReport: {report}")
+
+    return exit_code(call, "python -m tuning.search_digits")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
