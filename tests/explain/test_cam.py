@@ -153,7 +153,7 @@ class TestAgainstTheLibrary:
 
     def test_saliency(self, reader):
         theirs = Saliency(reader.model)(self.score, self.patches, gradient_modifier=None, normalize_map=False)
-        np.testing.assert_allclose(reader.maps(self.patches, "saliency", paper=np.nan), theirs, atol=1e-6)
+        np.testing.assert_allclose(reader.maps(self.patches, "saliency", paper=np.nan), theirs, rtol=1e-5, atol=1e-6)
 
     def test_its_relu_hides_what_looks_younger(self, reader):
         theirs = np.asarray(Gradcam(reader.model)(self.score, self.patches[1:], **self.options))
@@ -191,13 +191,13 @@ class TestNestedModels:
         ours = Explainer(nested, layers=("last",))
         patches = page_of_strokes(1)[None]
         for method in ("grad_cam", "score_cam"):
-            np.testing.assert_allclose(ours.maps(patches, method), reader.maps(patches, method), atol=1e-4)
+            np.testing.assert_allclose(ours.maps(patches, method), reader.maps(patches, method), rtol=1e-5, atol=1e-4)
 
     def test_nested_twice_and_sequential(self, nested, reader):
         twice = keras.Sequential([keras.Input((SIDE, SIDE, 1)), nested])
         patches = page_of_strokes(-1)[None]
         ours = Explainer(twice, layers=("last",)).maps(patches, "grad_cam")
-        np.testing.assert_allclose(ours, reader.maps(patches, "grad_cam"), atol=1e-4)
+        np.testing.assert_allclose(ours, reader.maps(patches, "grad_cam"), rtol=1e-5, atol=1e-4)
 
     def test_an_unknown_layer_is_named(self, nested):
         with pytest.raises(InputError, match="no layer nowhere"):
@@ -233,7 +233,7 @@ class TestTokens:
         explainer = Explainer(transformer, get_spec("beit_base"), layers=("blocks.1",))
         maps = explainer.maps(self.patches, "grad_cam", paper=255.0)
         empty = explainer.ages(np.full((1, 64, 64, 1), 255))
-        np.testing.assert_allclose(maps.mean(axis=(1, 2)), explainer.ages(self.patches) - empty, atol=1e-4)
+        np.testing.assert_allclose(maps.mean(axis=(1, 2)), explainer.ages(self.patches) - empty, rtol=1e-5, atol=1e-4)
         assert "attention_rollout" in explainer.methods
 
     def test_attention_weights_are_the_layers_own(self, transformer):
