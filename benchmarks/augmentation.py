@@ -19,10 +19,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
 
-import cv2
 import keras
 import numpy as np
 import tensorflow as tf
+from drawings import line_drawings
 from side_by_side import interleave, machine
 from tabulate import tabulate
 
@@ -32,17 +32,6 @@ from age_keras.data.views import view_keys
 
 CHAIN = "chain of Keras layers, 3 channels"
 ROTATION, ZOOM, SHEAR, SHIFT, ELASTIC = 15.0, 0.1, 0.1, 0.05, 3.0
-
-
-def line_drawings(count: int, size: int) -> np.ndarray:
-    """Patches of pen strokes on paper, uint8 (count, size, size, 1)."""
-    rng = np.random.default_rng(0)
-    patches = np.full((count, size, size, 1), 245, np.uint8)
-    for patch in patches:
-        for _ in range(60):
-            points = rng.integers(0, size, 2) + rng.integers(-15, 16, (6, 2)).cumsum(axis=0)
-            cv2.polylines(patch[:, :, 0], [points.astype(np.int32)], False, 40, 2, cv2.LINE_AA)
-    return patches
 
 
 def keras_chain(*layers: keras.layers.Layer):

@@ -16,6 +16,7 @@ import time
 
 import numpy as np
 import tensorflow as tf
+from drawings import line_drawings
 from side_by_side import interleave, machine
 from tabulate import tabulate
 from tf_keras_vis.gradcam import Gradcam
@@ -27,24 +28,11 @@ from age_keras.models.age import ModelConfig, build_age_model
 PATCHES = 20
 
 
-def line_drawings(size: int) -> np.ndarray:
-    """Patches of pen strokes, uint8 (PATCHES, size, size, 1)."""
-    import cv2
-
-    rng = np.random.default_rng(0)
-    patches = np.full((PATCHES, size, size, 1), 245, np.uint8)
-    for patch in patches:
-        for _ in range(40):
-            points = rng.integers(0, size, 2) + rng.integers(-15, 16, (6, 2)).cumsum(axis=0)
-            cv2.polylines(patch[:, :, 0], [points.astype(np.int32)], False, 40, 2, cv2.LINE_AA)
-    return patches
-
-
 def compare(backbone: str, size: int, rounds: int) -> list[str]:
     model = build_age_model(ModelConfig(backbone=backbone, weights="none"), size, 1, median=20.0).predictor
     kernel = model.get_layer("head_output").kernel
     kernel.assign(np.random.default_rng(0).normal(size=kernel.shape))
-    patches = line_drawings(size)
+    patches = line_drawings(PATCHES, size)
     layer = get_spec(backbone).cam_layer
     start = time.perf_counter()
     explainer = Explainer(model, backbone)

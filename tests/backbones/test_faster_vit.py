@@ -1,17 +1,16 @@
 """FasterViT: the published network to float32 rounding, at every size its windows tile, saved, compiled, in halves."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from published import oracle_model, pixels, relative_difference
 
 from age_keras.backbones import build_backbone, get_spec
 from age_keras.backbones.faster_vit import WEIGHT_MAP, window_sizes
-from age_keras.backbones.torch_weights import load_torch_weights, read_checkpoint, torch_names
+from age_keras.backbones.torch_weights import load_torch_weights, torch_names
 from age_keras.backbones.weights import licence_notice
 from age_keras.errors import InputError
 
@@ -24,24 +23,10 @@ def small(image_size=128, **architecture):
     return build_backbone("fastervit_0", image_size, **{**SMALL, **architecture})
 
 
-def pixels(n, image_size, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, image_size, image_size, 3)).astype("float32")
-
-
-def relative_difference(features, expected):
-    return float(np.abs(np.asarray(features) - expected).max() / np.abs(expected).max())
-
-
 @pytest.fixture(scope="module")
 def oracle(shared_data):
     """Our network with the random weights of the published one, and what that one makes of an input."""
-    config = json.loads((shared_data / "oracles" / "faster_vit.json").read_text())["config"]
-    config = {key: value for key, value in config.items() if key not in ("resolution", "num_classes")}
-    model = build_backbone("fastervit_0", 224, preprocessing="none", **config)
-    path = shared_data / "oracles" / "faster_vit.npz"
-    load_torch_weights(model, read_checkpoint(path), WEIGHT_MAP)
-    with np.load(path) as file:
-        return model, file["input"], file["features"], read_checkpoint(path)
+    return oracle_model(shared_data, "faster_vit", "fastervit_0", WEIGHT_MAP)
 
 
 def test_gives_the_published_features(oracle):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from published import pixels
 
 from age_keras.backbones import build_backbone
 from age_keras.backbones.carrier_attention import CarrierAttention, CellPositionEmbedding
@@ -12,10 +13,6 @@ from age_keras.backbones.hierarchical_attention import CarrierSpread
 def small(image_size=128, window_size=(7, 7, 4, 4), **architecture):
     numbers = {"depths": (1, 1, 2, 1), "num_heads": (1, 1, 2, 2), "dim": 4, "in_dim": 4}
     return build_backbone("fastervit_0", image_size, window_size=window_size, **numbers, **architecture)
-
-
-def pixels(n, image_size):
-    return np.random.default_rng(0).integers(0, 256, (n, image_size, image_size, 3)).astype("float32")
 
 
 def test_carrier_tokens_have_no_place_in_the_window():

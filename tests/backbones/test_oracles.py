@@ -1,14 +1,14 @@
 """The published networks' outputs, from weights under the published names."""
 
-import json
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from published import read_oracle, relative_difference
 
 from age_keras.backbones import beit, convnext_v2, mobile_vit, swin_v2
-from age_keras.backbones.torch_weights import load_torch_weights, read_checkpoint, renamed
+from age_keras.backbones.torch_weights import load_torch_weights, renamed
 
 TOLERANCE = 1e-4  # of the largest feature
 SWIN = {"embed_dim": 24, "depths": (2, 2, 2), "num_heads": (2, 4, 8), "window_size": 8}
@@ -28,24 +28,18 @@ def build(function, image_size, architecture):
     return keras.Model(inputs, function(inputs, image_size, **architecture))
 
 
-def difference(got, expected):
-    return np.abs(np.asarray(got) - expected).max() / np.abs(expected).max()
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_oracle(family, shared_data, tmp_path):
     import tensorflow as tf
 
     function, weight_map, architecture = FAMILIES[family]
-    file = shared_data / "oracles" / f"{family}.npz"
-    model = build(function, json.loads(file.with_suffix(".json").read_text())["image_size"], architecture)
-    load_torch_weights(model, read_checkpoint(file), weight_map)
-    with np.load(file) as oracle:
-        x, expected = oracle["input"], oracle["features"]
-    assert difference(model(x), expected) < TOLERANCE
-    assert difference(tf.function(model, jit_compile=True)(x), expected) < TOLERANCE
+    facts, state, x, expected = read_oracle(shared_data, family)
+    model = build(function, facts["image_size"], architecture)
+    load_torch_weights(model, state, weight_map)
+    assert relative_difference(model(x), expected) < TOLERANCE
+    assert relative_difference(tf.function(model, jit_compile=True)(x), expected) < TOLERANCE
     model.save(tmp_path / "model.keras")
-    assert difference(keras.saving.load_model(tmp_path / "model.keras")(x), expected) < TOLERANCE
+    assert relative_difference(keras.saving.load_model(tmp_path / "model.keras")(x), expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("image_size", [64, 88])
@@ -72,7 +66,7 @@ def test_swin_v2_as_published(image_size):
     x = rng.standard_normal((1, image_size, image_size, 3)).astype("float32")
     model = build(swin_v2.swin_v2, image_size, SWIN)
     load_torch_weights(model, state, swin_v2.WEIGHT_MAP)
-    assert difference(model(x), expected) < TOLERANCE
+    assert relative_difference(model(x), expected) < TOLERANCE
 
 
 def test_beit_in_the_names_of_transformers():

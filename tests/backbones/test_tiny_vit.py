@@ -1,15 +1,14 @@
 """TinyViT: the published network to float32 rounding, at any size, saved, compiled and in half precision."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from published import oracle_model, pixels, relative_difference
 
 from age_keras.backbones import build_backbone, get_spec
 from age_keras.backbones.tiny_vit import OffsetBiasAttention
-from age_keras.backbones.torch_weights import load_torch_weights, read_checkpoint, renamed, torch_names
+from age_keras.backbones.torch_weights import load_torch_weights, renamed, torch_names
 from age_keras.errors import InputError
 
 SMALL = {"embed_dims": (4, 8, 8, 8), "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 2), "window_sizes": (2, 2, 4, 2)}
@@ -21,24 +20,10 @@ def small(image_size=64, **architecture):
     return build_backbone("tinyvit_5m", image_size, **{**SMALL, **architecture})
 
 
-def pixels(n, image_size, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, image_size, image_size, 3)).astype("float32")
-
-
-def relative_difference(features, expected):
-    return float(np.abs(np.asarray(features) - expected).max() / np.abs(expected).max())
-
-
 @pytest.fixture(scope="module")
 def oracle(shared_data):
     """Our network with the random weights of the published one, and what that one makes of an input."""
-    config = json.loads((shared_data / "oracles" / "tiny_vit.json").read_text())["config"]
-    config.pop("num_classes")
-    model = build_backbone("tinyvit_5m", 224, preprocessing="none", **config)
-    path = shared_data / "oracles" / "tiny_vit.npz"
-    load_torch_weights(model, read_checkpoint(path), get_spec("tinyvit_5m").weight_map)
-    with np.load(path) as file:
-        return model, file["input"], file["features"]
+    return oracle_model(shared_data, "tiny_vit", "tinyvit_5m", get_spec("tinyvit_5m").weight_map)[:3]
 
 
 def test_gives_the_published_features(oracle):
