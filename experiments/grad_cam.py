@@ -9,6 +9,7 @@ of two layers to be believed for a small residual network, and SmoothGrad not.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from age_keras.cli import run_experiment
-from age_keras.data.bands import band_index, band_names
+from age_keras.data.bands import BAND_EDGES, band_index, band_names
 from age_keras.data.pages import cut_page
 from age_keras.errors import InputError
 from age_keras.evaluation.figures import new_figure, save
 from age_keras.evaluation.predictions import read_predictions, select
+from age_keras.evaluation.run_facts import run_facts
 from age_keras.explain.audit_run import best_model, checkpoints_of, pages_folder
 from age_keras.explain.cam import Explainer, Method
 from age_keras.explain.faithfulness import Faithfulness, faithfulness, faithfulness_table
@@ -75,7 +77,7 @@ def experiment(config: GradCamConfig) -> Path:
     rows = rows[[(root / name).is_file() for name in rows.ImageID]]
     if rows.empty:
         raise InputError(f"None of the run's pages lies in {root}: give their folder by --data.")
-    chosen, out = best_and_worst(rows, config.pages), run.path / "grad_cam"
+    chosen, out = best_and_worst(rows, config.pages, run_facts(run.path).edges), run.path / "grad_cam"
     shown, patches, explainer, synthetic = [], [], None, False
     for checkpoint, part in checkpoints_of(run, model, chosen):
         explainer, settings, synthetic = _explainer(checkpoint, config)
@@ -100,16 +102,18 @@ def experiment(config: GradCamConfig) -> Path:
     return _report(out, model, config, shown, tested, synthetic)
 
 
-def best_and_worst(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+def best_and_worst(rows: pd.DataFrame, count: int, edges: Sequence[float] = BAND_EDGES) -> pd.DataFrame:
     """The pages of each age band with the smallest and the largest errors, one page a writer.
 
     Returns:
-        Rows with `band`, `rank` (`best` or `worst`) and `error` in years; no page stands twice.
+        Rows with `band`, `band_name`, `rank` (`best` or `worst`) and `error` in years; no page stands twice.
     """
-    rows = rows.assign(error=rows.Prediction - rows.TrueAge, band=band_index(rows.TrueAge.to_numpy()))
+    band = band_index(rows.TrueAge.to_numpy(), edges)
+    names = np.asarray(band_names(edges), dtype=object)[band]
+    rows = rows.assign(error=rows.Prediction - rows.TrueAge, band=band, band_name=names)
     parts = []
-    for _, band in rows.groupby("band"):
-        ordered = band.iloc[band.error.abs().argsort(kind="stable")]
+    for _, own in rows.groupby("band"):
+        ordered = own.iloc[own.error.abs().argsort(kind="stable")]
         best = ordered.drop_duplicates("Writer", keep="first")
         few = min(count, max(1, len(best) // 2))
         worst = ordered.iloc[::-1].drop_duplicates("Writer", keep="first")
@@ -141,9 +145,7 @@ def _gallery(shown: list[tuple[object, PageMap, str, np.ndarray]], count: int):
             for place, (row, page, _, picture) in enumerate(own):
                 axis = axes[line, start + place]
                 axis.imshow(picture)
-                axis.set_title(
-                    f"{band_names()[band]}, {rank}\ntrue {row.TrueAge:.3g}, predicted {page.age:.1f}", fontsize=9
-                )
+                axis.set_title(f"{row.band_name}, {rank}\ntrue {row.TrueAge:.3g}, predicted {page.age:.1f}", fontsize=9)
     return figure
 
 
@@ -152,7 +154,7 @@ def _tensorboard(folder: Path, shown: list[tuple[object, PageMap, str, np.ndarra
 
     with tf.summary.create_file_writer(str(folder)).as_default():
         for row, page, name, picture in shown:
-            title = f"{band_names()[row.band]}/{row.rank}/{name}"
+            title = f"{row.band_name}/{row.rank}/{name}"
             said = f"true {row.TrueAge:.3g}, predicted {page.age:.1f} years"
             tf.summary.image(title, picture[None], step=0, description=said)
 
@@ -166,7 +168,7 @@ def _report(out: Path, model: str, config: GradCamConfig, shown, tested: list[Fa
         )
     lines = [
         [
-            band_names()[row.band],
+            row.band_name,
             row.rank,
             f"[{row.ImageID}](pages/{name}.html)",
             f"{row.TrueAge:.3g}",

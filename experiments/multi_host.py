@@ -35,6 +35,7 @@ class MultiHostConfig(AgeConfig):
     index: int = 0
 
     def __post_init__(self):
+        super().__post_init__()
         if len(self.backbones) != 1:
             raise InputError("Several hosts train one model: give one name to --backbones.")
         if self.training.batch_size % len(self.hosts):

@@ -36,6 +36,7 @@ class SearchConfig(AgeConfig):
     keep: int = 1
 
     def __post_init__(self):
+        super().__post_init__()
         if self.runtime.workers != 1:
             raise InputError("A search has workers of its own: give --workers instead of --runtime.workers.")
         refuse_bad_search(self.trials, self.folds, self.race, self.keep, self.oracle)

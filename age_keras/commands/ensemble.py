@@ -10,6 +10,7 @@ import tyro
 
 from age_keras.errors import InputError
 from age_keras.evaluation import metrics
+from age_keras.evaluation.aligned import Aligned, align
 from age_keras.evaluation.ensemble_table import (
     Row,
     as_markdown,
@@ -19,7 +20,7 @@ from age_keras.evaluation.ensemble_table import (
     match,
     published_rows,
 )
-from age_keras.evaluation.predictions import Aligned, align, read_predictions, select, write_predictions
+from age_keras.evaluation.predictions import read_predictions, select, write_predictions
 from age_keras.evaluation.tables import markdown, number
 
 

@@ -11,6 +11,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import tyro
 
+from age_keras.data.bands import check_edges
 from age_keras.errors import InputError
 from age_keras.evaluation.checks import run_checks
 from age_keras.evaluation.document import as_json, as_markdown
@@ -26,6 +27,7 @@ def main(
     predictions: tyro.conf.Positional[Path],
     train: Path | None = None,
     by: Literal["fold"] | None = None,
+    bands: tuple[float, ...] | None = None,
     ddof: Literal[0, 1] = 1,
     format: Literal["md", "csv", "json", "latex"] = "md",
     out: Path | None = None,
@@ -43,6 +45,7 @@ def main(
         train: the labels that the models were trained on (File, Age, WriterNumber, Set): constants come from their
             training rows. Without it they come from the other folds, or in hindsight from the scored pages.
         by: `fold` gives the mean and standard deviation over folds.
+        bands: upper ends of the age bands, in years. Defaults to those of the run, else to HHD's 15, 25, 50.
         ddof: the standard deviation over folds divides by n - ddof.
         format: of the output; json has every figure.
         out: write to this file instead of the screen.
@@ -54,6 +57,7 @@ def main(
     """
     if resamples < 100:
         raise InputError(f"--resamples must be at least 100. Received: {resamples}.")
+    check_edges(bands or ())
     facts = run_facts(predictions)
     result = evaluate(
         read_predictions(predictions),
@@ -61,6 +65,7 @@ def main(
         split=split,
         models=model,
         by=by,
+        edges=facts.edges if bands is None else bands,
         ddof=ddof,
         resamples=resamples,
         seed=seed,

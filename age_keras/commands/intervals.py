@@ -12,10 +12,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import tyro
 
+from age_keras.evaluation.aligned import align
 from age_keras.evaluation.interval_files import IntervalSource
 from age_keras.evaluation.interval_table import band_table, coverage_rows, note, overall_table, warning
 from age_keras.evaluation.intervals import check_coverage
-from age_keras.evaluation.predictions import align, write_predictions
+from age_keras.evaluation.predictions import write_predictions
+from age_keras.evaluation.run_facts import run_facts
 
 
 def main(
@@ -46,7 +48,7 @@ def main(
     check_coverage(coverage)
     source = IntervalSource(calibration, test, method)
     rows = source.rows(coverage)
-    aligned = align(rows)
+    aligned = align(rows, run_facts(test or calibration).edges)
     if out:
         write_predictions(out, rows)
     if figure:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from age_keras.errors import InputError
+
 # Upper ends, in years, of HHD's four groups: up to 15, 16-25, 26-50, over 50.
 BAND_EDGES = (15, 25, 50)
 
@@ -22,6 +24,14 @@ def band_index(ages: np.ndarray, edges: Sequence[float] = BAND_EDGES) -> np.ndar
         int64 (N,), from 0 to len(edges).
     """
     return np.searchsorted(np.asarray(edges), np.floor(np.asarray(ages, np.float64)), side="left")
+
+
+def check_edges(edges: Sequence[float]) -> None:
+    """Raises InputError where edges are not whole years, each above the one before."""
+    values = np.asarray(edges, np.float64)
+    if (values != np.floor(values)).any() or (np.diff(values) <= 0).any():
+        said = " ".join(f"{edge:g}" for edge in edges)
+        raise InputError(f"`bands` must be whole years, each above the one before, such as 15 25 50. Received: {said}.")
 
 
 def band_names(edges: Sequence[float] = BAND_EDGES) -> list[str]:

@@ -1,14 +1,20 @@
 """Errors by age band: where a model that answers "about 20" for everybody shows what it is."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from age_keras.data.bands import band_index, band_names
+from age_keras.data.bands import BAND_EDGES, band_index, band_names
 from age_keras.evaluation import metrics
 from age_keras.evaluation.bootstrap import percentile_interval
 
 
 def band_scores(
-    truth: np.ndarray, predictions: np.ndarray, writers: np.ndarray, weights: np.ndarray
+    truth: np.ndarray,
+    predictions: np.ndarray,
+    writers: np.ndarray,
+    weights: np.ndarray,
+    edges: Sequence[float] = BAND_EDGES,
 ) -> dict[str, dict[str, np.ndarray]]:
     """The metrics in each age band that has pages, and their mean over the bands.
 
@@ -17,15 +23,16 @@ def band_scores(
     Args:
         truth: (N,). predictions: (M, N). writers: integers from 0, (N,).
         weights: from `writer_weights`, (B, writers).
+        edges: of the bands, years. Defaults to HHD's.
 
     Returns:
-        Band (`≤15`, `16–25`, `26–50`, `>50`, and `macro`: each band counts the same, however many pages it has) to a
-        dictionary: every metric (M,), `MAE_interval` and `Bias_interval` (M, 2), `n` pages and `writers`. A macro
+        Band (such as `≤15`, `16–25`, `26–50`, `>50`; and `macro`: each band counts the same, however many pages it has)
+        to a dictionary: every metric (M,), `MAE_interval` and `Bias_interval` (M, 2), `n` pages and `writers`. A macro
         average is NaN where a band does not define the metric.
     """
-    bands = band_index(truth)
+    bands = band_index(truth, edges)
     result, resampled = {}, []
-    for number, name in enumerate(band_names()):
+    for number, name in enumerate(band_names(edges)):
         rows = bands == number
         if not rows.any():
             continue

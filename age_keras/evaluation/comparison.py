@@ -9,11 +9,12 @@ import pandas as pd
 
 from age_keras.errors import InputError
 from age_keras.evaluation import metrics
+from age_keras.evaluation.aligned import align
 from age_keras.evaluation.baselines import constants
 from age_keras.evaluation.bootstrap import RESAMPLES as INTERVAL_RESAMPLES
 from age_keras.evaluation.bootstrap import percentile_interval, writer_weights
 from age_keras.evaluation.labels import describe, read_labels
-from age_keras.evaluation.predictions import align, read_predictions, select
+from age_keras.evaluation.predictions import read_predictions, select
 from age_keras.evaluation.run_facts import run_facts
 from age_keras.evaluation.significance import RESAMPLES, Pair, Unit, compare
 

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 
 from age_keras.errors import InputError
+from age_keras.evaluation.aligned import Aligned, align
 from age_keras.evaluation.ensemble_table import Row, learnt_rows, match, published_rows
 from age_keras.evaluation.ensembles import METHODS, writer_folds
 from age_keras.evaluation.intervals import add_intervals
-from age_keras.evaluation.predictions import Aligned, align, select
+from age_keras.evaluation.predictions import select
 
 
 def add_ensemble(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from age_keras.errors import InputError
 from age_keras.evaluation import ensembles, metrics
+from age_keras.evaluation.aligned import Aligned
 from age_keras.evaluation.ensembles import METHODS, Ensemble, chosen, grid_search, mae_based
-from age_keras.evaluation.predictions import Aligned
 from age_keras.evaluation.tables import markdown, number
 
 MOST_FOR_SUBSETS = 6  # members, up to which every subset gets the published weightings

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from age_keras.data.bands import BAND_EDGES
 from age_keras.errors import InputError
 from age_keras.evaluation import bands, fairness, metrics, sources
+from age_keras.evaluation.aligned import Aligned, align
 from age_keras.evaluation.baselines import Constant, constants
 from age_keras.evaluation.bootstrap import RESAMPLES, bootstrap_scores, percentile_interval, writer_weights
 from age_keras.evaluation.labels import describe, labels_of
-from age_keras.evaluation.predictions import Aligned, align, select
+from age_keras.evaluation.predictions import select
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def evaluate(
     split: str | None = None,
     models: Sequence[str] = (),
     by: str | None = None,
+    edges: Sequence[float] = BAND_EDGES,
     ddof: int = 1,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -120,6 +123,7 @@ def evaluate(
         split: which split to score. Defaults to the first of test, oof, val, train that there is.
         models: which models. Defaults to all.
         by: `fold` for the mean and standard deviation over folds. Defaults to pooled figures.
+        edges: of the age bands, years. Defaults to HHD's.
         ddof: 1 divides the variance over folds by n-1, 0 by n. Defaults to 1.
         resamples, seed: of the bootstrap.
         config, environment: what the run recorded (config.json, environment.json).
@@ -134,7 +138,7 @@ def evaluate(
     rows.attrs.update(frame.attrs)
     if labels is not None:
         rows = describe(rows, labels)
-    aligned = align(rows)
+    aligned = align(rows, edges)
     if len(aligned.pages) < 2:
         raise InputError("There is one page to score; R² and intervals need two pages or more.")
     truth, writers = aligned.truth, aligned.writers
@@ -169,7 +173,7 @@ def evaluate(
         ddof=ddof,
         skill=skill,
         skill_interval=percentile_interval(skill_draws),
-        bands=bands.band_scores(truth, everything, writers, weights),
+        bands=bands.band_scores(truth, everything, writers, weights, edges),
         writer_scores=metrics.score(metrics.per_writer(truth, writers), metrics.per_writer(everything, writers)),
         coverage=_coverage(aligned),
         groups=fairness.group_scores(aligned, weights),

@@ -1,20 +1,21 @@
 """Who bears the errors: error, bias and coverage by sex, hand, age band, source, and their crossings."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from age_keras.data.bands import band_index, band_names
+from age_keras.data.bands import BAND_EDGES, band_index, band_names
 from age_keras.evaluation import metrics
+from age_keras.evaluation.aligned import Aligned
 from age_keras.evaluation.bootstrap import percentile_interval
-from age_keras.evaluation.predictions import Aligned
 
 # Below this many writers an interval by the bootstrap is too narrow to be believed.
 MIN_WRITERS = 10
 
 
-def attributes(pages: pd.DataFrame) -> dict[str, np.ndarray]:
+def attributes(pages: pd.DataFrame, edges: Sequence[float] = BAND_EDGES) -> dict[str, np.ndarray]:
     """What pages can be grouped by: `Sex`, `Hand`, `Source` where they have two values or more, and `Age band`.
 
     Returns:
@@ -26,7 +27,7 @@ def attributes(pages: pd.DataFrame) -> dict[str, np.ndarray]:
             values = pages[column].astype("string").str.strip().fillna("").to_numpy(dtype=object)
             if len(set(values) - {""}) > 1:
                 found[column] = values
-    bands = np.asarray(band_names(), dtype=object)[band_index(pages.TrueAge.to_numpy())]
+    bands = np.asarray(band_names(edges), dtype=object)[band_index(pages.TrueAge.to_numpy(), edges)]
     if len(set(bands)) > 1:
         found["Age band"] = bands
     return found
@@ -45,7 +46,7 @@ def group_scores(aligned: Aligned, weights: np.ndarray, crossings: bool = True) 
         `writers`, `few_writers` (under `MIN_WRITERS`), `MAE` and `Bias` (M,) with `MAE_interval` and `Bias_interval`
         (M, 2), and `Coverage` with its interval, in percent, where the predictions have lower and upper bounds.
     """
-    single = attributes(aligned.pages)
+    single = attributes(aligned.pages, aligned.edges)
     if not set(single) - {"Age band"}:
         return []  # Bands alone stand in the table of bands.
     pairs = combinations(single, 2) if crossings else ()
@@ -56,7 +57,7 @@ def group_scores(aligned: Aligned, weights: np.ndarray, crossings: bool = True) 
     writers, rows = aligned.writers, []
     for attribute, values in groupings.items():
         labels = np.asarray(values, dtype=object)
-        for group in _in_order(set(labels) - {""}):
+        for group in _in_order(set(labels) - {""}, aligned.edges):
             keep = labels == group
             rows.append({"attribute": attribute, "group": group, **_scores(aligned, keep, writers, weights)})
     return rows
@@ -114,7 +115,7 @@ def _scores(aligned: Aligned, keep: np.ndarray, writers: np.ndarray, weights: np
     return row
 
 
-def _in_order(groups: set[str]) -> list[str]:
+def _in_order(groups: set[str], edges: Sequence[float]) -> list[str]:
     """Groups by name, but age bands by age."""
-    rank = {band: number for number, band in enumerate(band_names())}
+    rank = {band: number for number, band in enumerate(band_names(edges))}
     return sorted(groups, key=lambda g: [(rank.get(part, -1), part) for part in g.split(", ")])

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from age_keras.data.bands import BAND_EDGES
 from age_keras.evaluation.evaluate import Evaluation
 from age_keras.files import atomic_write
 
@@ -117,7 +116,7 @@ def predicted_vs_true(result: Evaluation) -> "Figure":
             axis.set_visible(False)
             continue
         number = shown[position]
-        for edge in BAND_EDGES:
+        for edge in result.aligned.edges:
             if low < edge + part < high:
                 axis.axvline(edge + part, color="#BBBBBB", linewidth=0.7, zorder=0)
         axis.plot([low, high], [low, high], color="black", linewidth=1, label="identity")

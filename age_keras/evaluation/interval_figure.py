@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from age_keras.evaluation.aligned import Aligned, align
 from age_keras.evaluation.figures import COLOURS, MOST, new_figure
 from age_keras.evaluation.metrics import per_writer
-from age_keras.evaluation.predictions import Aligned, align
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from age_keras.data.bands import band_index, band_names
+from age_keras.evaluation.aligned import Aligned
 from age_keras.evaluation.check import and_list
 from age_keras.evaluation.interval_methods import OLDEST, YOUNGEST
 from age_keras.evaluation.metrics import per_writer
-from age_keras.evaluation.predictions import Aligned
 from age_keras.evaluation.tables import bounds, markdown, number
 
 
@@ -27,10 +27,10 @@ def coverage_rows(aligned: Aligned, model: int) -> list[dict[str, Any]]:
     """
     lower, upper = aligned.lower[model], aligned.upper[model]
     known = np.isfinite(lower) & np.isfinite(upper)
-    true, said = band_index(aligned.truth), band_index(aligned.predictions[model])
+    true, said = (band_index(ages, aligned.edges) for ages in (aligned.truth, aligned.predictions[model]))
     groups = [("all", "all", known)]
     for name, bands in (("true age", true), ("predicted age", said)):
-        groups += [(name, band, known & (bands == i)) for i, band in enumerate(band_names())]
+        groups += [(name, band, known & (bands == i)) for i, band in enumerate(band_names(aligned.edges))]
     rows = []
     for group, band, keep in groups:
         if not keep.any():

@@ -60,6 +60,7 @@ def write_report(
         frame,
         facts.labels if train_labels is None else labels_of(train_labels),
         by="fold" if _cross_validated(frame) else None,
+        edges=facts.edges,
         config=facts.config,
         environment=facts.environment,
         synthetic=synthetic,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from age_keras.data.bands import BAND_EDGES
 from age_keras.errors import InputError
 from age_keras.evaluation.labels import read_labels
 
@@ -18,6 +19,11 @@ class RunFacts:
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     labels: pd.DataFrame | None = None
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """The edges of the age bands that the run was split by, in years; HHD's where it says none."""
+        return tuple(self.config.get("bands", BAND_EDGES))
 
     @property
     def synthetic(self) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from age_keras.data.bands import BAND_EDGES
+from age_keras.data.bands import BAND_EDGES, check_edges
 from age_keras.data.columns import ColumnNames
 from age_keras.data.pages import PageSettings
 from age_keras.errors import InputError
@@ -173,3 +173,6 @@ class AgeConfig:
     runs: Path = Path("runs")
     run: str | None = None
     fresh: bool = False
+
+    def __post_init__(self):
+        check_edges(self.bands)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from age_keras.cli import main
 from age_keras.errors import InputError
 from age_keras.evaluation import ensembles
+from age_keras.evaluation.aligned import align
 from age_keras.evaluation.ensemble_run import add_ensemble
 from age_keras.evaluation.ensemble_table import PUBLISHED_COLUMNS, match, published_rows
-from age_keras.evaluation.predictions import align, read_predictions
+from age_keras.evaluation.predictions import read_predictions
 
 
 def models(seed, members=4, pages=40):

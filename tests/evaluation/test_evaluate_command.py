@@ -202,3 +202,12 @@ def test_published_cross_validation_by_the_command(capsys, shared_data):
     got = pd.read_csv(pd.io.common.StringIO(out)).set_index("Model")
     want = pd.read_csv(shared_data / "published/expected_cnn_cv.csv").set_index("Model")
     pd.testing.assert_frame_equal(got.loc[want.index, want.columns], want)
+
+
+def test_age_bands_can_be_chosen(capsys, table):
+    code, out, _ = run(capsys, table, "--bands", 20, 40, "--format", "json")
+    assert code == 0
+    assert set(strict(out)["bands"]["good"]) == {"≤20", "21–40", ">40", "macro"}
+    code, out, err = run(capsys, table, "--bands", 40, 20)
+    assert (code, out) == (2, "")
+    assert "Received: 40 20." in err

@@ -9,11 +9,12 @@ from hypothesis.extra import numpy as hnp
 
 from age_keras.errors import InputError
 from age_keras.evaluation import interval_methods
+from age_keras.evaluation.aligned import align
 from age_keras.evaluation.hierarchical_quantile import hierarchical_quantile, shares, writers_needed
 from age_keras.evaluation.interval_methods import Pages, cross_plus, merged_bands
 from age_keras.evaluation.interval_table import coverage_rows, warning, wilson
 from age_keras.evaluation.intervals import add_intervals, can_calibrate
-from age_keras.evaluation.predictions import align, read_predictions
+from age_keras.evaluation.predictions import read_predictions
 
 
 def cohort(rng, writers, folds=0, most=8):

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from age_keras.errors import InputError
-from age_keras.evaluation.predictions import COLUMNS, align, read_predictions, select, write_predictions
+from age_keras.evaluation.aligned import align
+from age_keras.evaluation.predictions import COLUMNS, read_predictions, select, write_predictions
 
 
 def table(**columns) -> pd.DataFrame:

@@ -141,3 +141,11 @@ def test_bounds_that_no_page_has_are_not_reported(run):
     frame = pd.read_csv(run / "predictions.csv").assign(Lower=np.nan, Upper=np.nan)
     write_predictions(run / "predictions.csv", frame)
     assert "## Prediction intervals" not in write_report(run, "A run").read_text(encoding="utf-8")
+
+
+def test_age_bands_are_the_runs_own(run):
+    (run / "config.json").write_text(json.dumps({"bands": [30]}))
+    text = write_report(run, "A run").read_text(encoding="utf-8")
+    assert "≤30 (" in text
+    assert ">30 (" in text
+    assert "16–25" not in text

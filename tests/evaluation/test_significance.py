@@ -10,8 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from age_keras.errors import InputError
 from age_keras.evaluation import metrics
+from age_keras.evaluation.aligned import align
 from age_keras.evaluation.bootstrap import writer_weights
-from age_keras.evaluation.predictions import align, read_predictions
+from age_keras.evaluation.predictions import read_predictions
 from age_keras.evaluation.significance import compare, holm
 
 
