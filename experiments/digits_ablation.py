@@ -12,11 +12,12 @@ import sys
 from pathlib import Path
 
 from age_keras.cli import run_experiment
+from age_keras.data.characters import split_parts
 from age_keras.data.digits import load_characters
 from age_keras.errors import InputError
 from age_keras.models.digits import RecogniserConfig, small_config
+from age_keras.training.character_run import CharacterRun
 from age_keras.training.digits import RecogniserTraining
-from experiments.digits_mnist import split_parts
 
 CHANGES = {
     "no recurrence": {"recurrence": "none"},
@@ -38,35 +39,25 @@ TRAINING_CHANGES = {
 TRAINING = RecogniserTraining(epochs=3)
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(CharacterRun):
     """The experiment.
 
     Args:
         data: the set of characters.
-        path: its file or folder.
-        limit: take only so many training characters (0: all).
         model: the whole model, that each variant changes in one way.
         training: how all are trained.
         variants: only these, by name; all by default.
         seeds: of each variant; three at least for an interval worth reading.
         validation: fraction held out of the training part.
-        runs: folder of all runs.
-        run: the run's name; by default a hash of the configuration.
-        fresh: start over.
     """
 
     data: str = "digits"
-    path: Path | None = None
-    limit: int = 0
     model: RecogniserConfig = dataclasses.field(default_factory=small_config)
     training: RecogniserTraining = TRAINING
     variants: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     validation: float = 1 / 12
-    runs: Path = Path("runs")
-    run: str | None = None
-    fresh: bool = False
 
 
 def get_config() -> Config:
@@ -94,23 +85,17 @@ def experiment(config: Config) -> Path:
     import numpy as np
 
     from age_keras.evaluation.ablation_report import write_ablation_report
-    from age_keras.models.digits import build_recogniser
-    from age_keras.training.digits import predict_probabilities, train_recogniser
-    from age_keras.training.run import Run
+    from age_keras.training.digits import predict_probabilities
+    from age_keras.training.digits_seeds import train_fresh
 
-    settings = dataclasses.replace(config, runs=Path(), run=None, fresh=False)
-    run = Run.open(
-        config.runs, "digits_ablation", settings, config.run, config.fresh, data_fingerprint=characters.fingerprint
-    )
+    run = config.open("digits_ablation", characters)
     rows = {name: {} for name in chosen}
     for seed in config.seeds:
         for name, (shape, training) in chosen.items():
             kept = f"state/{name.replace(' ', '_')}_{seed}.json"
             if not run.file(kept).exists():
-                keras.utils.set_random_seed(seed)
-                model = build_recogniser(shape, classes=characters.classes, image_size=characters.images.shape[1])
                 label = f"{name}, seed {seed}"
-                history = train_recogniser(model, parts["train"], parts["validation"], training, seed=seed, name=label)
+                model, history = train_fresh(shape, training, parts["train"], parts["validation"], seed, label)
                 answer = predict_probabilities(model, parts["test"].images).argmax(axis=1)
                 row = {
                     "error": float((answer != parts["test"].labels).mean()),

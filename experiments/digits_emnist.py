@@ -24,35 +24,19 @@ TRAINING = RecogniserTraining(epochs=12, label_smoothing=0.1)
 CONFIDENCE = Confidence(coverage=0.99, accuracy=0.97)
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(digits_mnist.SeedsConfig):
     """The experiment.
 
     Args:
-        path: NIST's gzip.zip or matlab.zip, or the folder of its files.
-        split: of EMNIST.
-        limit: take only so many training characters (0: all).
-        model: its shape.
-        training: how it is trained.
-        confidence: what it promises.
-        validation: fraction held out of the training part (of other writers, where the files name them).
-        seeds: one model each.
-        runs: folder of all runs.
-        run: the run's name; by default a hash of the configuration.
-        fresh: start over.
+        split: of EMNIST; `path` is NIST's gzip.zip or matlab.zip, or the folder of its files.
     """
 
-    path: Path | None = None
     split: Literal["byclass", "bymerge", "balanced", "letters", "digits", "mnist"] = "balanced"
-    limit: int = 0
     model: RecogniserConfig = MODEL
     training: RecogniserTraining = TRAINING
     confidence: Confidence = CONFIDENCE
-    validation: float = 1 / 12
     seeds: tuple[int, ...] = (0,)
-    runs: Path = Path("runs")
-    run: str | None = None
-    fresh: bool = False
 
 
 def get_config() -> Config:

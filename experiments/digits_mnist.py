@@ -15,50 +15,49 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from age_keras.cli import run_experiment
-from age_keras.data.characters import Characters, stratified_holdout, writer_holdout
+from age_keras.data.characters import split_parts
 from age_keras.data.digits import load_characters
 from age_keras.errors import InputError
 from age_keras.models.digits import RecogniserConfig, small_config
+from age_keras.training.character_run import CharacterRun
 from age_keras.training.digits import RecogniserTraining
 from age_keras.training.digits_seeds import Confidence
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """The experiment.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeedsConfig(CharacterRun):
+    """Several recognisers of the same characters, which differ in their seed.
 
     Args:
-        data: the set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-lines.
-        path: its file or folder.
-        writers: who wrote each digit of MNIST; then the held-out part is of other writers.
-        limit: take only so many training characters (0: all).
-        size: the usual recogniser, or one of fewer than 25,000 parameters (then `model` is not looked at).
-        model: its shape.
-        training: how it is trained.
-        confidence: what it promises.
-        validation: characters held out of the training part, a number or a fraction.
+        model: their shape.
+        training: how they are trained.
+        confidence: what they promise.
+        validation: characters held out of the training part (of other writers, where these are known), a number or a
+            fraction.
         seeds: one model each.
-        runs: folder of all runs.
-        run: the run's name; by default a hash of the configuration.
-        fresh: start over.
     """
 
-    data: str = "digits"
-    path: Path | None = None
-    writers: Path | None = None
-    limit: int = 0
-    size: Literal["usual", "small"] = "usual"
     model: RecogniserConfig = dataclasses.field(default_factory=RecogniserConfig)
     training: RecogniserTraining = dataclasses.field(default_factory=RecogniserTraining)
     confidence: Confidence = dataclasses.field(default_factory=Confidence)
     validation: float = 1 / 12
     seeds: tuple[int, ...] = (0, 1, 2)
-    runs: Path = Path("runs")
-    run: str | None = None
-    fresh: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(SeedsConfig):
+    """The experiment.
+
+    Args:
+        data: the set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-lines.
+        writers: who wrote each digit of MNIST; then the held-out part is of other writers.
+        size: the usual recogniser, or one of fewer than 25,000 parameters (then `model` is not looked at).
+    """
+
+    data: str = "digits"
+    writers: Path | None = None
+    size: Literal["usual", "small"] = "usual"
 
 
 def get_config() -> Config:
@@ -75,11 +74,9 @@ def experiment(config: Config, name: str = "digits_mnist") -> Path:
 
     from age_keras.models.digits import build_recogniser
     from age_keras.training.digits_seeds import show_figures, train_seed
-    from age_keras.training.run import Run
 
     shape = small_config() if config.size == "small" else config.model
-    settings = dataclasses.replace(config, model=shape, runs=Path(), run=None, fresh=False)
-    run = Run.open(config.runs, name, settings, config.run, config.fresh, data_fingerprint=characters.fingerprint)
+    run = config.open(name, characters, model=shape)
     seeds = {s: train_seed(run, shape, config.training, config.confidence, parts, s) for s in config.seeds}
 
     from age_keras.evaluation.digits_report import write_digits_report
@@ -88,28 +85,6 @@ def experiment(config: Config, name: str = "digits_mnist") -> Path:
     write_digits_report(run.path, parts, seeds, dataclasses.asdict(config.confidence), model.count_params())
     show_figures(run, run.path / "figures")
     return run.path / "report.md"
-
-
-def split_parts(characters: Characters, validation: float, limit: int = 0, seed: int = 0) -> dict[str, Characters]:
-    """Training, validation and test parts; what is not published with a test gets a stratified fifth.
-
-    Where writers are known, the validation part holds other writers than the training part.
-    """
-    if (characters.split == "test").any():
-        train, test = characters.part("train"), characters.part("test")
-    elif characters.writers is not None:
-        rest, held = writer_holdout(characters.writers, 0.2, seed)
-        train, test = characters.take(rest), characters.take(held)
-    else:
-        rest, held = stratified_holdout(characters.labels, 0.2, seed)
-        train, test = characters.take(rest), characters.take(held)
-    if limit and limit < len(train):
-        train = train.take(stratified_holdout(train.labels, limit, seed)[1])
-    if train.writers is not None and len(np.unique(train.writers)) > 1:
-        rest, held = writer_holdout(train.writers, validation, seed)
-    else:
-        rest, held = stratified_holdout(train.labels, validation, seed)
-    return {"train": train.take(rest), "validation": train.take(held), "test": test}
 
 
 if __name__ == "__main__":

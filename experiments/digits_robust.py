@@ -13,14 +13,15 @@ import sys
 from pathlib import Path
 
 from age_keras.cli import run_experiment
+from age_keras.data.characters import split_parts
 from age_keras.data.digit_warp import WarpSettings
 from age_keras.data.digits import load_characters
 from age_keras.errors import InputError
 from age_keras.models.digits import RecogniserConfig
 from age_keras.training.adversarial import Adversary
+from age_keras.training.character_run import CharacterRun
 from age_keras.training.digits import RecogniserTraining
 from age_keras.training.digits_seeds import Confidence
-from experiments.digits_mnist import split_parts
 
 ROBUST_MODEL = RecogniserConfig(
     stem=24, stages=((32,), (64,)), units=64, bidirectional=False, dropout=0.0, normalise=False
@@ -36,14 +37,12 @@ ROBUST_TRAINING = RecogniserTraining(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(CharacterRun):
     """The experiment.
 
     Args:
         data: the set of characters.
-        path: its file or folder.
-        limit: take only so many training characters (0: all).
         model: shape of the robust recogniser: small, without batch normalisation.
         training: how it is trained.
         adversary: who disturbs its images.
@@ -56,14 +55,9 @@ class Config:
         letters: EMNIST's files, for handwritten letters as strangers.
         validation: fraction held out of the training part.
         seed: of everything.
-        runs: folder of all runs.
-        run: the run's name; by default a hash of the configuration.
-        fresh: start over.
     """
 
     data: str = "digits"
-    path: Path | None = None
-    limit: int = 0
     model: RecogniserConfig = ROBUST_MODEL
     training: RecogniserTraining = ROBUST_TRAINING
     adversary: Adversary = dataclasses.field(default_factory=Adversary)
@@ -76,9 +70,6 @@ class Config:
     letters: Path | None = None
     validation: float = 1 / 12
     seed: int = 0
-    runs: Path = Path("runs")
-    run: str | None = None
-    fresh: bool = False
 
 
 def get_config() -> Config:
@@ -98,12 +89,8 @@ def experiment(config: Config) -> Path:
 
     from age_keras.evaluation.robustness_report import write_robustness_report
     from age_keras.training.robustness import measure, train_robust
-    from age_keras.training.run import Run
 
-    settings = dataclasses.replace(config, runs=Path(), run=None, fresh=False)
-    run = Run.open(
-        config.runs, "digits_robust", settings, config.run, config.fresh, data_fingerprint=characters.fingerprint
-    )
+    run = config.open("digits_robust", characters)
     robust, history = train_robust(
         run, config.model, config.training, config.adversary, config.confidence, parts, config.seed
     )

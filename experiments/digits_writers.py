@@ -21,6 +21,7 @@ from age_keras.data.digit_warp import WarpSettings
 from age_keras.data.digits import load_mnist, with_mnist_writers
 from age_keras.errors import InputError
 from age_keras.models.digits import RecogniserConfig
+from age_keras.training.character_run import CharacterRun
 from age_keras.training.digits import RecogniserTraining
 
 STUDENTS = 4  # The part of NIST's collection ("hsf") that high-school students wrote.
@@ -29,33 +30,23 @@ MODEL = RecogniserConfig(stem=16, stages=((24,), (48,)), units=32, heads=2, bidi
 TRAINING = RecogniserTraining(epochs=6, warp=WarpSettings(rotation=3, zoom=0.03, shear=0.03, shift=0.05, elastic=0.3))
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(CharacterRun):
     """The experiment.
 
     Args:
-        path: MNIST: `mnist.npz` or the folder of IDX files; by default Keras downloads it.
-        writers: `mnist_writers.npz`.
-        limit: take only so many training digits (0: all).
+        writers: `mnist_writers.npz`; `path` is `mnist.npz` or the folder of IDX files, by default Keras downloads it.
         model: shape of the model.
         training: how it is trained; warps are slight, since slant and size tell writers apart.
         folds: of the training writers, and so of models.
         seed: of everything.
-        runs: folder of all runs.
-        run: the run's name; by default a hash of the configuration.
-        fresh: start over.
     """
 
-    path: Path | None = None
     writers: Path | None = None
-    limit: int = 0
     model: RecogniserConfig = MODEL
     training: RecogniserTraining = TRAINING
     folds: int = 5
     seed: int = 0
-    runs: Path = Path("runs")
-    run: str | None = None
-    fresh: bool = False
 
 
 def get_config() -> Config:
@@ -81,33 +72,19 @@ def experiment(config: Config) -> Path:
         train = characters.take(train_rows)
     fold = writer_folds(train.writers, config.folds, config.seed, groups=train.labels)
 
-    import keras
     import pandas as pd
 
     from age_keras.evaluation.writers_report import write_writers_report
-    from age_keras.models.digits import build_recogniser, logits_model
-    from age_keras.training.digits import predict_probabilities, train_recogniser
-    from age_keras.training.digits_seeds import save_model
-    from age_keras.training.run import Run
+    from age_keras.models.digits import logits_model
+    from age_keras.training.digits import predict_probabilities
+    from age_keras.training.digits_seeds import save_model, train_fresh
 
-    settings = dataclasses.replace(config, runs=Path(), run=None, fresh=False)
-    run = Run.open(
-        config.runs, "digits_writers", settings, config.run, config.fresh, data_fingerprint=characters.fingerprint
-    )
+    run = config.open("digits_writers", characters)
     history, unseen, scores = [], np.zeros(len(train)), np.zeros((config.folds, len(test)))
     for k in range(config.folds):
-        keras.utils.set_random_seed(config.seed + k)
-        model = build_recogniser(config.model, classes=CLASSES)
         rest, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        rows = train_recogniser(
-            model,
-            train.take(rest),
-            train.take(held),
-            config.training,
-            seed=config.seed + k,
-            state=run.file("state", f"fold{k}.npz"),
-            tensorboard=run.file("tensorboard", f"fold{k}"),
-            name=f"fold {k + 1} of {config.folds}",
+        model, rows = train_fresh(
+            config.model, config.training, train.take(rest), train.take(held), config.seed + k, f"fold{k}", run
         )
         to_logits = logits_model(model)
 

@@ -8,9 +8,9 @@ import keras_tuner
 import numpy as np
 
 from age_keras.data.characters import Characters
-from age_keras.models.digits import RecogniserConfig, build_recogniser
+from age_keras.models.digits import RecogniserConfig
 from age_keras.training.digits import RecogniserTraining, predict_probabilities, train_recogniser
-from age_keras.training.digits_seeds import save_model
+from age_keras.training.digits_seeds import fresh_recogniser, save_model
 from tuning.cross_validated import CrossValidated, OnEpoch
 from tuning.spaces import recogniser
 
@@ -58,9 +58,7 @@ class RecogniserHyperModel(CrossValidated):
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The untrained recogniser of a configuration."""
-        keras.utils.set_random_seed(self.seed)
-        shape = {"classes": self.characters.classes, "image_size": self.characters.images.shape[1]}
-        return build_recogniser(self.space(hp)[0], **shape)
+        return fresh_recogniser(self.space(hp)[0], self.characters, self.seed)
 
     def fit_fold(self, hp: keras_tuner.HyperParameters, fold: int, folder: Path, on_epoch: OnEpoch) -> dict[str, Any]:
         model = self.build(hp)

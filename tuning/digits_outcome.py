@@ -21,28 +21,14 @@ def write_outcome(run: Run, configurations: dict[str, tuple], parts: dict[str, C
         parts: "train", "validation" (watches) and "test".
         seed: of weights, order and augmentation.
     """
-    import keras
-
-    from age_keras.models.digits import build_recogniser
-    from age_keras.training.digits import predict_probabilities, train_recogniser
-    from age_keras.training.digits_seeds import save_model
+    from age_keras.training.digits import predict_probabilities
+    from age_keras.training.digits_seeds import save_model, train_fresh
 
     test = parts["test"]
     rows = pd.DataFrame({"Row": np.arange(len(test)), "Truth": test.labels})
     rows["Writer"] = rows["Row"] if test.writers is None else test.writers
     for column, (name, (shape, training)) in zip(("chosen", "default"), configurations.items(), strict=True):
-        keras.utils.set_random_seed(seed)
-        model = build_recogniser(shape, classes=test.classes, image_size=test.images.shape[1])
-        train_recogniser(
-            model,
-            parts["train"],
-            parts["validation"],
-            training,
-            seed=seed,
-            state=run.file("state", f"{name}.npz"),
-            tensorboard=run.file("tensorboard", name),
-            name=name,
-        )
+        model, _ = train_fresh(shape, training, parts["train"], parts["validation"], seed, name, run)
         save_model(model, run.file("checkpoints", f"{name}.keras"))
         rows[column] = predict_probabilities(model, test.images).argmax(axis=1)
     with atomic_write(run.file("outer.csv")) as file:

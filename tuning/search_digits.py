@@ -17,25 +17,24 @@ import keras_tuner
 import tyro
 
 from age_keras.cli import exit_code
+from age_keras.data.characters import split_parts
 from age_keras.data.digits import load_characters
 from age_keras.errors import InputError
 from age_keras.models.digits import RecogniserConfig
+from age_keras.training.character_run import CharacterRun
 from age_keras.training.configuration import digest, to_dict
 from age_keras.training.digits import RecogniserTraining
-from experiments.digits_mnist import split_parts
 from tuning.oracles import OracleName
 from tuning.search_config import refuse_bad_search
 
 
-@dataclass(frozen=True)
-class DigitsSearchConfig:
+@dataclass(frozen=True, kw_only=True)
+class DigitsSearchConfig(CharacterRun):
     """A search over the recogniser's space (`tuning.spaces.recogniser`).
 
     Attributes:
         data: the set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-lines.
-        path: its file or folder.
         writers: who wrote each digit of MNIST.
-        limit: take only so many training characters (0: all).
         model, training: what the space does not name, and the default that the choice is compared with.
         validation: characters that watch the last two trainings, a number or a fraction.
         space, objective: what is searched, and what is made small: the percentage of wrong answers.
@@ -45,15 +44,10 @@ class DigitsSearchConfig:
         race: how soon bad trials are cut (`tuning.objective`); larger is later, 0 never. Hyperband cuts by itself.
         keep: of how many best trials the folds' models stay on disk.
         seed: of folds, weights, order, augmentation and oracle.
-        runs: folder of all runs.
-        run: the run's name; by default a hash of the configuration.
-        fresh: start over.
     """
 
     data: str = "digits"
-    path: Path | None = None
     writers: Path | None = None
-    limit: int = 0
     model: RecogniserConfig = field(default_factory=RecogniserConfig)
     training: RecogniserTraining = field(default_factory=RecogniserTraining)
     validation: float = 1 / 12
@@ -65,9 +59,6 @@ class DigitsSearchConfig:
     race: float = 1.0
     keep: int = 1
     seed: int = 0
-    runs: Path = Path("runs")
-    run: str | None = None
-    fresh: bool = False
 
     def __post_init__(self):
         refuse_bad_search(self.trials, self.folds, self.race, self.keep, self.oracle)

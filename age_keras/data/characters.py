@@ -141,3 +141,25 @@ def writer_folds(writers: Sequence[int], folds: int, seed: int = 0, groups: Sequ
     dealt = np.empty(len(names), int)
     dealt[order] = np.arange(len(names)) % folds
     return dealt[place]
+
+
+def split_parts(characters: Characters, validation: float, limit: int = 0, seed: int = 0) -> dict[str, Characters]:
+    """Training, validation and test parts; what is not published with a test gets a stratified fifth.
+
+    Where writers are known, the validation part holds other writers than the training part.
+    """
+    if (characters.split == "test").any():
+        train, test = characters.part("train"), characters.part("test")
+    elif characters.writers is not None:
+        rest, held = writer_holdout(characters.writers, 0.2, seed)
+        train, test = characters.take(rest), characters.take(held)
+    else:
+        rest, held = stratified_holdout(characters.labels, 0.2, seed)
+        train, test = characters.take(rest), characters.take(held)
+    if limit and limit < len(train):
+        train = train.take(stratified_holdout(train.labels, limit, seed)[1])
+    if train.writers is not None and len(np.unique(train.writers)) > 1:
+        rest, held = writer_holdout(train.writers, validation, seed)
+    else:
+        rest, held = stratified_holdout(train.labels, validation, seed)
+    return {"train": train.take(rest), "validation": train.take(held), "test": test}

@@ -50,19 +50,7 @@ def train_seed(
     """
     name = f"seed{seed}"
     outputs, checkpoint = run.file("state", f"{name}_logits.npz"), run.file("checkpoints", f"{name}.keras")
-    keras.utils.set_random_seed(seed)
-    train = parts["train"]
-    model = build_recogniser(model_config, classes=train.classes, image_size=train.images.shape[1])
-    history = train_recogniser(
-        model,
-        train,
-        parts["validation"],
-        training,
-        seed=seed,
-        state=run.file("state", f"{name}.npz"),
-        tensorboard=run.file("tensorboard", name),
-        name=name,
-    )
+    model, history = train_fresh(model_config, training, parts["train"], parts["validation"], seed, name, run)
     if outputs.exists() and checkpoint.exists():
         with np.load(outputs) as file:
             return history, dict(file)
@@ -72,6 +60,40 @@ def train_seed(
     with atomic_write(outputs, "wb") as file:
         np.savez(file, **logits)
     return history, logits
+
+
+def fresh_recogniser(shape: RecogniserConfig, characters: Characters, seed: int) -> keras.Model:
+    """A recogniser of these characters with the fresh weights of a seed."""
+    keras.utils.set_random_seed(seed)
+    return build_recogniser(shape, classes=characters.classes, image_size=characters.images.shape[1])
+
+
+def train_fresh(
+    shape: RecogniserConfig,
+    training: RecogniserTraining,
+    train: Characters,
+    validation: Characters,
+    seed: int,
+    name: str,
+    run: Run | None = None,
+) -> tuple[keras.Model, list[dict[str, float]]]:
+    """Builds a recogniser and trains it; in a run's folder it goes on with what was begun under this name.
+
+    Args:
+        shape: the recogniser's.
+        training: how it is trained.
+        train: what it learns from.
+        validation: what is measured after each epoch.
+        seed: of weights, order and augmentation.
+        name: of its files, and beside the progress bar.
+        run: keeps state and curves. Defaults to none.
+
+    Returns:
+        The model and the epochs' record.
+    """
+    model = fresh_recogniser(shape, train, seed)
+    files = {"state": run.file("state", f"{name}.npz"), "tensorboard": run.file("tensorboard", name)} if run else {}
+    return model, train_recogniser(model, train, validation, training, seed=seed, name=name, **files)
 
 
 def calibrate(model: keras.Model, truth: np.ndarray, logits: np.ndarray, confidence: Confidence) -> dict[str, float]:

@@ -8,11 +8,11 @@ import numpy as np
 from age_keras.data.characters import Characters, stratified_holdout
 from age_keras.data.out_of_distribution import strangers
 from age_keras.evaluation.robustness import on_strangers, under_corruptions, under_rotation, under_shift
-from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model
+from age_keras.models.digits import RecogniserConfig, logits_model
 from age_keras.training.adversarial import AdversarialTrainer, Adversary
 from age_keras.training.attacks import robust_accuracy
 from age_keras.training.digits import RecogniserTraining, predict_probabilities, train_recogniser
-from age_keras.training.digits_seeds import Confidence, calibrate, save_model
+from age_keras.training.digits_seeds import Confidence, calibrate, fresh_recogniser, save_model
 from age_keras.training.run import Run
 
 
@@ -39,9 +39,8 @@ def train_robust(
     Returns:
         The model and the epochs' record.
     """
-    keras.utils.set_random_seed(seed)
     train = parts["train"]
-    model = build_recogniser(model_config, classes=train.classes, image_size=train.images.shape[1])
+    model = fresh_recogniser(model_config, train, seed)
     steps = training.epochs * (len(train) // training.batch_size)
     history = train_recogniser(
         AdversarialTrainer(model, adversary, steps),

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from age_keras.cli import run_experiment
+from age_keras.data.characters import split_parts
 from age_keras.data.digits import load_sklearn
 from age_keras.data.idx import write_idx
 from age_keras.deploy.recogniser import Recogniser
@@ -44,10 +45,10 @@ def test_digits_from_the_command_line_end_in_a_report(tmp_path, capsys):
 
 def test_parts_are_apart_and_writers_too():
     digits = load_sklearn()
-    parts = digits_mnist.split_parts(digits, 0.1, limit=300)
+    parts = split_parts(digits, 0.1, limit=300)
     assert len(parts["train"]) + len(parts["validation"]) == 300
     writers = np.arange(len(digits)) // 20
-    parts = digits_mnist.split_parts(digits.with_writers(writers), 0.1)
+    parts = split_parts(digits.with_writers(writers), 0.1)
     assert not np.intersect1d(parts["train"].writers, parts["validation"].writers).size
 
 
