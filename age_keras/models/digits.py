@@ -16,7 +16,9 @@ class RecogniserConfig:
     """The shape of a recogniser. The defaults have about 230,000 parameters for ten classes.
 
     Args:
-        stem: filters of the first convolution (5x5, stride 2, no padding: what it drops is the margin).
+        detail: filters of a 3x3 convolution at full resolution before the stem; 0 leaves it out.
+        stem: filters of the convolution that halves the image: it sees 5x5 pixels, alone or through `detail` (then it
+            is 3x3), has stride 2 and no padding: what it drops is the margin.
         stages: filters of the 3x3 convolutions: one tuple per resolution, each after the first opens with stride 2.
         sequence: how the map of features becomes a sequence: its columns, left to right, or its rows, top to bottom.
         encoder: what reads the sequence: a recurrent layer or transformer blocks.
@@ -32,6 +34,7 @@ class RecogniserConfig:
         unroll: write the recurrence out step by step: a few steps only, and it makes the file exportable to LiteRT.
     """
 
+    detail: int = 0
     stem: int = 32
     stages: tuple[tuple[int, ...], ...] = ((32, 32), (64, 96))
     sequence: Literal["columns", "rows"] = "columns"
@@ -80,7 +83,9 @@ def build_recogniser(
         raise ValueError(f"image_size must be at least 12. Received: image_size={image_size}")
     pixels = layers.Input((image_size, image_size, channels), name="pixels")
     x = layers.Rescaling(1 / 255, name="scale")(pixels)
-    x = _convolution(x, config.stem, 5, 2, "valid", config.normalise, "stem")
+    if config.detail:
+        x = _convolution(x, config.detail, 3, 1, "valid", config.normalise, "detail")
+    x = _convolution(x, config.stem, 3 if config.detail else 5, 2, "valid", config.normalise, "stem")
     for i, filters in enumerate(config.stages):
         for j, width in enumerate(filters):
             last = i == len(config.stages) - 1 and j == len(filters) - 1
