@@ -8,7 +8,7 @@ the operations allow a ratio of (1 + 2s) / (3s); the table says how much of it i
 at least a tenth, 60 % below, where the fixed cost of a step shows. Both ways train the same model on the same batches,
 by `train_on_batch`, in turns, in one process. Features are gathered from the feature cache within the step.
 
-One row of `fine_tune.csv` is written for each backbone and ratio, as soon as it is measured.
+With `--output FILE` every row is written there, a csv table, as soon as it is measured.
 """
 
 import os
@@ -17,13 +17,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As importing age_keras does; it is for both ways here.
 
 import argparse
-import csv
 import itertools
 import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 from side_by_side import interleave, machine
 from tabulate import tabulate
 
@@ -41,8 +41,8 @@ BACKBONES = (
     "tinyvit_5m",
     "mobilevit_xxs",
 )
-FIELDS = ["backbone", "size", "unfreeze", "s", "KB/patch", "plain ms", "cached ms", "ratio", "limit", "% of limit"]
-FIELDS += ["target %", "met"]
+FIELDS = ("backbone", "size", "unfreeze", "s", "KB/patch", "plain ms", "cached ms", "ratio", "limit", "% of limit")
+FIELDS += ("target %", "met")
 
 
 def measure(backbone: str, size: int, ratio: float, batch: int, rounds: int) -> dict:
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224, help="pixels; a backbone that cannot takes its own")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("fine_tune.csv"))
+    parser.add_argument("--output", type=Path, help="a csv table to write")
     args = parser.parse_args()
     print(machine())
     print(f"Batch {args.batch}, processor time of a training step, float32.", flush=True)
@@ -102,10 +102,8 @@ def main() -> None:
         for ratio in args.ratios:
             rows.append(measure(backbone, args.size if fits else spec.image_size, ratio, args.batch, args.rounds))
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-            with args.output.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, FIELDS)
-                writer.writeheader()
-                writer.writerows(rows)
+            if args.output:
+                pd.DataFrame(rows).to_csv(args.output, index=False)
     print(tabulate(rows, headers="keys"))
 
 

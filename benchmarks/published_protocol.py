@@ -24,6 +24,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from PIL import Image
 from side_by_side import machine
@@ -33,6 +34,8 @@ from age_keras.data.patch_store import PatchStore
 from age_keras.data.samples import read_samples
 from age_keras.data.splits import repeated_kfold
 from age_keras.data.synthetic import synthesize
+from age_keras.evaluation.bootstrap import bootstrap_scores, percentile_interval, writer_weights
+from age_keras.evaluation.metrics import score
 from age_keras.models.age import ModelConfig, build_age_model, unfreeze
 from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
 from age_keras.training.feeds import PatchData, make_feed
@@ -165,7 +168,7 @@ def in_full(args, samples, folder: Path) -> tuple[float, float]:
     """Runs both cross-validations, and says how their errors differ."""
     config, table = configuration(args), samples.table
     folds = repeated_kfold(table, FOLDS, 1, 0, config.bands)[0]
-    errors, seconds = np.zeros((2, len(table))), np.zeros(2)
+    predictions, seconds = np.zeros((2, len(table))), np.zeros(2)
     for fold in np.unique(folds):
         keys = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         begin = time.process_time()
@@ -183,22 +186,22 @@ def in_full(args, samples, folder: Path) -> tuple[float, float]:
             age.trained.fit(training, epochs=epochs, validation_data=held_out, callbacks=[keep], verbose=0)
             age.trained.load_weights(best)
         for page in keys[1]:
-            mean = age.trained.predict(plain_dataset(args, samples, [page], False), verbose=0).mean()
-            errors[0, page] = abs(mean - table["Age"].iloc[page])
+            patches = plain_dataset(args, samples, [page], False)
+            predictions[0, page] = age.trained.predict(patches, verbose=0).mean()
         seconds[0] += time.process_time() - begin
         begin = time.process_time()
         store = PatchStore.open(samples, config.pages, cache=folder, progress=False)
         data = PatchData(store, table["Age"].to_numpy(np.float32)[store.page][:, None])
         held = folds == fold
         trained = train(config, data, table, Part(f"fold{fold}", ~held, held, held, int(fold)), progress=False)
-        pages = trained.pages.set_index("page")["Prediction"]
-        errors[1, keys[1]] = np.abs(pages.loc[keys[1]].to_numpy() - table["Age"].to_numpy()[keys[1]])
+        predictions[1, keys[1]] = trained.pages.set_index("page")["Prediction"].loc[keys[1]]
         seconds[1] += time.process_time() - begin
-    by_writer = table.assign(difference=errors[1] - errors[0]).groupby("Writer")["difference"].mean().to_numpy()
-    draws = np.random.default_rng(0).choice(by_writer, (2000, len(by_writer))).mean(axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    print(f"MAE: plain {errors[0].mean():.2f}, ours {errors[1].mean():.2f} years;", end=" ")
-    print(f"ours minus plain {by_writer.mean():+.2f}, 95 % interval over writers {low:+.2f} to {high:+.2f}.")
+    truth, writers = table["Age"].to_numpy(), pd.factorize(table["Writer"])[0]
+    draws = bootstrap_scores(truth, predictions, writers, writer_weights(writers.max() + 1))["MAE"]
+    plain, ours = score(truth, predictions)["MAE"]
+    low, high = percentile_interval(draws[1] - draws[0])
+    print(f"MAE: plain {plain:.2f}, ours {ours:.2f} years;", end=" ")
+    print(f"ours minus plain {ours - plain:+.2f}, 95 % interval over writers {low:+.2f} to {high:+.2f}.")
     return seconds[0], seconds[1]
 
 
