@@ -3,8 +3,9 @@
     python -m experiments.digits_writers --path ../shared/data/mnist.npz --writers ../shared/data/mnist_writers.npz
 
 The training writers are dealt to folds: one model a fold, trained on the writers of the others. A test digit's score is
-the mean over the models; a training digit's is that of the model that has not seen its writer, and these scores say
-where to cut. The test's writers are in no other part. Needs `mnist_writers.npz`
+the mean over the models; a training digit's is that of the model that has not seen its writer. A second stage goes from
+digits to their writer: it sees mean and spread of these scores and of the ink, and is fitted on the training writers,
+whose scores also say where to cut. The test's writers are in no other part. Needs `mnist_writers.npz`
 (`writer_train`, `hsf_train`, `writer_test`, `hsf_test`, from QMNIST's labels, aligned with MNIST). docs/digits.md has
 times and results.
 """
@@ -26,8 +27,10 @@ from age_keras.training.digits import RecogniserTraining
 
 STUDENTS = 4  # The part of NIST's collection ("hsf") that high-school students wrote.
 CLASSES = ("employee", "student")
-MODEL = RecogniserConfig(stem=16, stages=((24,), (48,)), units=32, heads=2, bidirectional=False, dropout=0.2)
-TRAINING = RecogniserTraining(epochs=6, warp=WarpSettings(rotation=3, zoom=0.03, shear=0.03, shift=0.05, elastic=0.3))
+MODEL = RecogniserConfig(detail=0, stem=16, stages=((24,), (48,)), units=32, heads=2, bidirectional=False, dropout=0.2)
+TRAINING = RecogniserTraining(
+    epochs=6, learning_rate=3e-3, warp=WarpSettings(rotation=3, zoom=0.03, shear=0.03, shift=0.05, elastic=0.3)
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,10 +77,12 @@ def experiment(config: Config) -> Path:
 
     import pandas as pd
 
+    from age_keras.data.digit_ink import ink_statistics
     from age_keras.evaluation.writers_report import write_writers_report
     from age_keras.models.digits import logits_model
     from age_keras.training.digits import predict_probabilities
     from age_keras.training.digits_seeds import save_model, train_fresh
+    from age_keras.training.writer_stage import staged_scores
 
     run = config.open("digits_writers", characters)
     history, unseen, scores = [], np.zeros(len(train)), np.zeros((config.folds, len(test)))
@@ -102,7 +107,15 @@ def experiment(config: Config) -> Path:
 
     digits = table(test, test_rows, scores.mean(axis=0))
     seen = table(train, train_rows, unseen)
-    return write_writers_report(run.path, digits, seen, history, model.count_params())
+    staged = staged_scores(
+        seen,
+        np.column_stack([ink_statistics(train.images), unseen]),
+        fold,
+        digits,
+        [np.column_stack([ink_statistics(test.images), score]) for score in scores],
+        config.seed,
+    )
+    return write_writers_report(run.path, digits, seen, staged, history, model.count_params())
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ def recogniser(
     width = hp.Choice("width", [1.0, 0.5, 0.75, 1.5], ordered=True)
     model = replace(
         model,
+        detail=_wide(model.detail, width) if model.detail else 0,
         stem=_wide(model.stem, width),
         stages=tuple(tuple(_wide(filters, width) for filters in stage) for stage in model.stages),
         sequence=hp.Choice("sequence", ["columns", "rows"]),
@@ -90,7 +91,7 @@ def recogniser(
     )
     return model, replace(
         training,
-        learning_rate=hp.Float("learning_rate", 5e-4, 1e-2, sampling="log", default=3e-3),
+        learning_rate=hp.Float("learning_rate", 5e-4, 1e-2, sampling="log", default=5e-3),
         weight_decay=hp.Float("weight_decay", 1e-3, 1e-1, sampling="log", default=2e-2),
         label_smoothing=hp.Float("label_smoothing", 0.0, 0.1, step=0.025, default=0.05),
     )

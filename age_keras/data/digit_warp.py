@@ -18,22 +18,22 @@ class WarpSettings:
     """How far a digit may be changed. Every number is a range or a spread; zero turns that part off.
 
     Args:
-        rotation: rotation, uniform within ± degrees. Defaults to 12.
-        zoom: scale of each side, uniform within 1 ± this. Defaults to 0.12.
-        shear: horizontal shear, uniform within ± this (a fraction of the height). Defaults to 0.15.
-        shift: shift along each side, uniform within ± this fraction of the side. Defaults to 0.08.
+        rotation: rotation, uniform within ± degrees. Defaults to 8.
+        zoom: scale of each side, uniform within 1 ± this. Defaults to 0.08.
+        shear: horizontal shear, uniform within ± this (a fraction of the height). Defaults to 0.1.
+        shift: shift along each side, uniform within ± this fraction of the side. Defaults to 0.05.
         elastic: standard deviation of the displacement at the grid's points in pixels of a 28-pixel image (it grows
-            with the side), as in Simard et al. 2003. Defaults to 0.8.
+            with the side), as in Simard et al. 2003. Defaults to 0.6.
         elastic_grid: points along a side of the elastic grid. Defaults to 5.
         erase: share of the images that lose a box (random erasing, Zhong et al. 2020). Defaults to 0.
         erase_side: longest side of that box, as a fraction of the image's side. Defaults to 0.3.
     """
 
-    rotation: float = 12.0
-    zoom: float = 0.12
-    shear: float = 0.15
-    shift: float = 0.08
-    elastic: float = 0.8
+    rotation: float = 8.0
+    zoom: float = 0.08
+    shear: float = 0.1
+    shift: float = 0.05
+    elastic: float = 0.6
     elastic_grid: int = 5
     erase: float = 0.0
     erase_side: float = 0.3

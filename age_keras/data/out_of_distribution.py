@@ -9,6 +9,7 @@ from age_keras.data.digit_warp import WarpSettings, warp_batch
 
 # Letters that no one would take for a digit (O, I, S, Z, B, G, l, o, z ... are left out).
 LETTERS = "ACEFHKMNPRTUVWXYaefhkmnrtuvwxy"
+LETTER_WARP = WarpSettings(rotation=12, zoom=0.12, shear=0.15, shift=0.08, elastic=0.8)
 
 
 def strangers(images: np.ndarray, count: int = 1000, seed: int = 0, letters: Path | None = None) -> dict:
@@ -72,4 +73,4 @@ def stroke_letters(count: int, side: int, rng: np.random.Generator) -> np.ndarra
         letter, font = LETTERS[rng.integers(len(LETTERS))], fonts[rng.integers(len(fonts))]
         cv2.putText(canvas, letter, (30, 85), font, 2.2, 255, int(rng.integers(4, 9)), cv2.LINE_AA)
         letters[i] = prepare_character(canvas, side)
-    return warp_batch(letters, rng, WarpSettings())
+    return warp_batch(letters, rng, LETTER_WARP)

@@ -40,7 +40,7 @@ class RecogniserTraining:
     epochs: int = 18
     batch_size: int = 128
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     momentum: float = 0.0
     weight_decay: float = 0.02
     schedule: Schedule = "one-cycle"

@@ -76,11 +76,13 @@ def test_a_writers_score_is_the_mean_of_their_digits(tmp_path):
     counts = auc_by_count(digits, repeats=5)
     assert counts[1] < counts[20]
     assert scores["Score"].min() <= best_cut(scores) < scores["Score"].max()
-    report = write_writers_report(tmp_path, digits, digits, [{"epoch": 1, "seconds": 1.0}], 10).read_text(
-        encoding="utf-8"
-    )
+    staged = np.where(np.arange(40) % 2, 1.0, -1.0)
+    report = write_writers_report(
+        tmp_path, digits, digits, (staged, staged), [{"epoch": 1, "seconds": 1.0}], 10
+    ).read_text(encoding="utf-8")
     assert "20 students, 20 employees" in report.splitlines()[0]
-    assert (tmp_path / "writers.csv").exists()
+    assert "AUC of 1.000" in report.splitlines()[0]
+    assert pd.read_csv(tmp_path / "writers.csv")["MeanScore"].to_numpy() == pytest.approx(scores["Score"].to_numpy())
 
 
 def test_the_ablation_names_only_differences_that_are_certain(tmp_path):

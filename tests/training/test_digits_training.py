@@ -14,7 +14,9 @@ from age_keras.training.adversarial import AdversarialTrainer, Adversary, pertur
 from age_keras.training.digits import RecogniserTraining, augmented_batches, predict_probabilities, train_recogniser
 from age_keras.training.schedules import WarmupCosine, learning_rate
 
-TINY = RecogniserConfig(stem=4, stages=((6,), (8,)), units=8, recurrence="none", attention="none", dropout=0.1)
+TINY = RecogniserConfig(
+    detail=0, stem=4, stages=((6,), (8,)), units=8, recurrence="none", attention="none", dropout=0.1
+)
 FAST = RecogniserTraining(epochs=3, batch_size=64, learning_rate=0.01)
 
 
