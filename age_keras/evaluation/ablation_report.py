@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from age_keras.evaluation.classification import mean_interval, paired_difference
+from age_keras.evaluation.digits_figures import save_differences
 from age_keras.files import atomic_write, write_json
 
 
 def write_ablation_report(folder: Path, data: str, rows: Mapping[str, Mapping[int, dict]], epochs: int) -> Path:
-    """Writes report.md, metrics.json and ablation.csv into a run's folder.
+    """Writes report.md, metrics.json, ablation.csv and figures/differences.png into a run's folder.
 
     Args:
         folder: the run's folder.
@@ -51,6 +52,15 @@ def write_ablation_report(folder: Path, data: str, rows: Mapping[str, Mapping[in
     with atomic_write(folder / "ablation.csv") as file:
         frame.to_csv(file, index=False)
     write_json(folder / "metrics.json", {"data": data, "epochs": epochs, "seeds": seeds, "variants": rows})
+    others = frame[1:]
+    if len(others) and len(seeds) > 1:
+        save_differences(
+            folder / "figures" / "differences.png",
+            others["Variant"],
+            others[["Difference", "DifferenceLow", "DifferenceHigh"]].to_numpy(),
+            "more wrong than the whole (percentage points), 95 %",
+            f"What each part adds, {data}",
+        )
     mean = table[0][2]
     verdict = "; ".join(certain) if certain else "none"
     text = [
@@ -62,6 +72,7 @@ def write_ablation_report(folder: Path, data: str, rows: Mapping[str, Mapping[in
         f"{len(seeds)} seeds each, the same for all variants; intervals are Student's t over seeds, differences are "
         "paired by seed. Short trainings favour what learns fast.",
         "",
+        *(["![Differences](figures/differences.png)", ""] if (folder / "figures" / "differences.png").exists() else []),
         "| variant | parameters | wrong (%) | 95 % | against the whole (points) | 95 % | epoch (s) |",
         "|---|---|---|---|---|---|---|",
     ]

@@ -115,6 +115,30 @@ def save_lines(
     _save(figure, path)
 
 
+def save_differences(
+    path: Path, names: Sequence[str], values: Sequence[Sequence[float]], xlabel: str, title: str
+) -> None:
+    """Named differences from zero, one line each.
+
+    Args:
+        path: the picture's.
+        names: from top to bottom.
+        values: for each name its difference, and the lower and upper end of its interval.
+        xlabel: what is measured.
+        title: of the picture.
+    """
+    figure, axes = _figure(1, 1, (6.4, 0.9 + 0.32 * len(names)))
+    for row, (value, low, high) in enumerate(values):
+        colour = GREY if not (low > 0 or high < 0) else RED if value > 0 else BLUE
+        axes.plot([low, high], [row, row], color=colour, linewidth=2)
+        axes.plot(value, row, "o", color=colour, markersize=5)
+    axes.axvline(0, color="0.2", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set(xlabel=xlabel, title=title, ylim=(len(names) - 0.5, -0.5))
+    axes.grid(axis="x", alpha=0.25)
+    _save(figure, path)
+
+
 def save_histograms(path: Path, groups: Mapping[str, np.ndarray], xlabel: str, title: str) -> None:
     """Distributions of a number in several groups, as shares."""
     figure, axes = _figure(1, 1, (5.2, 3.4))

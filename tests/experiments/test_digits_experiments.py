@@ -74,13 +74,14 @@ def test_ablation_compares_seed_by_seed_and_goes_on(tmp_path):
     )
     report = digits_ablation.experiment(config)
     assert "| no attention |" in report.read_text(encoding="utf-8")
+    assert (report.parent / "figures" / "differences.png").is_file()
     kept = tmp_path / "digits_ablation" / "a" / "state" / "whole_0.json"
     before = kept.stat().st_mtime_ns
     digits_ablation.experiment(config)
     assert kept.stat().st_mtime_ns == before
     with pytest.raises(InputError, match="no coffee"):
         digits_ablation.variants(dataclasses.replace(config, variants=("no coffee",)))
-    assert len(digits_ablation.variants(digits_ablation.get_config())) == 14
+    assert len(digits_ablation.variants(digits_ablation.get_config())) == 15
 
 
 @pytest.mark.slow
