@@ -155,17 +155,21 @@ def write_writers_report(
         "",
         "![Writers](figures/writers.png)",
         "",
-        "| digits seen of each writer | " + " | ".join(map(str, counts)) + " |",
-        "|---" * (1 + len(counts)) + "|",
-        "| AUC per writer, by the mean | " + " | ".join(f"{v:.3f}" for v in counts.values()) + " |",
+        *_two_rows("digits seen of each writer", "AUC per writer, by the mean", counts),
         "",
         "![More digits](figures/digits_seen.png)",
         "",
-        "| class of the single digit | " + " | ".join(map(str, by_class)) + " |",
-        "|---" * (1 + len(by_class)) + "|",
-        "| AUC per digit | " + " | ".join(f"{v:.3f}" for v in by_class.values()) + " |",
+        *_two_rows("class of the single digit", "AUC per digit", by_class),
         "",
     ]
     with atomic_write(folder / "report.md") as file:
         file.write("\n".join(text))
     return folder / "report.md"
+
+
+def _two_rows(head: str, row: str, values: dict[int, float]) -> list[str]:
+    return [
+        " | ".join([f"| {head}", *map(str, values)]) + " |",
+        "|---" * (1 + len(values)) + "|",
+        " | ".join([f"| {row}", *(f"{v:.3f}" for v in values.values())]) + " |",
+    ]
