@@ -120,7 +120,7 @@ class RuntimeConfig:
     strategy: Literal["none", "mirrored"] = "none"
     prefix_cache: bool = True
     prefix_precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    save_every: float = 10.0
+    save_every: float = 60.0
     tensorboard: bool = True
     workers: int = 1
 
