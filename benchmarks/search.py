@@ -4,7 +4,8 @@
     python benchmarks/search.py --backbone resnet50 --image-size 224 --pages 30 --patches 1 --batch-size 8 \\
         --head-epochs 10 --fine-tune-epochs 2 --plain-folds 2 --folder /tmp/search --minutes 12
 
-Plain: Keras Tuner's RandomSearch with a hypermodel that cross-validates by `Model.fit` on pixels, as users write it.
+Plain: Keras Tuner's RandomSearch with a hypermodel that cross-validates by `Model.fit` on pixels, as users write it,
+and keeps each phase's best epoch.
 Ours: the same trials through `tuning`, with the prefix cache and the heads trained together; then once more with
 hopeless trials cut. Each way starts with an empty feature cache and pays for filling it. Seconds are of the processor.
 Random weights: times do not depend on them. Augmented copies are the same for both (`--views`), so both see the same
@@ -108,11 +109,13 @@ class Plain(keras_tuner.HyperModel):
                 continue
             unfreeze(age, phase.unfreeze)
             age.trained.compile(keras.optimizers.Adam(phase.learning_rate), loss="mae", metrics=["mae"])
+            best = keras.callbacks.EarlyStopping("val_mae", patience=phase.epochs, restore_best_weights=True)
             age.trained.fit(
                 batches(*arrays, shuffle=True, indices=learn, **shared),
                 steps_per_epoch=steps(len(learn), training.batch_size, False),
                 validation_data=batches(*arrays, shuffle=False, epochs=1, indices=choose, **shared),
                 epochs=phase.epochs,
+                callbacks=[best],
                 verbose=0,
             )
         predicted = age.predictor.predict(store.patches[scored], verbose=0)
