@@ -72,7 +72,7 @@ def fan_out(
 
 
 def default_workers() -> int:
-    """One a GPU; without, one for every two cores: two processes of one thread beat one of two by a tenth or two."""
+    """One a GPU; without, one for every two cores: more would be faster for small networks, but each wants its memory."""
     return len(gpus()) or max(1, cores() // 2)
 
 
