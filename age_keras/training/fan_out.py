@@ -72,7 +72,7 @@ def fan_out(
 
 
 def default_workers() -> int:
-    """One a GPU; without, one for every two cores: more would be faster for small networks, but each wants its memory."""
+    """One a GPU; without, one for every two cores: more are faster for small networks, but each wants its memory."""
     return len(gpus()) or max(1, cores() // 2)
 
 
