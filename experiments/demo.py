@@ -1,4 +1,4 @@
-"""A first run without any data: a small network on a synthetic cohort, five to seven minutes on two cores.
+"""A first run without any data: a small network on a synthetic cohort, about five minutes on two cores.
 
     python -m experiments.demo
 
@@ -28,7 +28,7 @@ def get_config() -> AgeConfig:
         pages=PageSettings(image_size=128),
         training=TrainingConfig(
             head=PhaseConfig(epochs=0, learning_rate=1e-3),
-            fine_tune=PhaseConfig(epochs=12, learning_rate=2e-3, unfreeze=1.0, schedule="cosine", warmup=1),
+            fine_tune=PhaseConfig(epochs=20, learning_rate=2e-3, unfreeze=1.0, schedule="cosine", warmup=1),
             batch_size=32,
         ),
     )
