@@ -8,6 +8,7 @@ import argparse
 import collections
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ STORAGES = {
     "ComplexFloatStorage": np.complex64,
     "ComplexDoubleStorage": np.complex128,
 }
+STREAM_MAGIC = 0x1950A86A20F9469CFC6C  # the first number of a file in the format before PyTorch 1.6
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
 TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".npz")
 
@@ -38,8 +40,9 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     """Reads a checkpoint's state dict.
 
     Args:
-        path: a `.safetensors` file; a `.pth`, `.pt`, `.bin` or `.pth.tar` file as `torch.save` writes it since
-            PyTorch 1.6; or an `.npz` file (arrays named as the parameters, with or without a leading `state/`).
+        path: a `.safetensors` file; a `.pth`, `.pt`, `.bin` or `.pth.tar` file as `torch.save` writes it, the zip
+            format or the one before PyTorch 1.6; or an `.npz` file (arrays named as the parameters, with or without a
+            leading `state/`).
 
     Returns:
         Parameter names (without a leading `module.`) and arrays, in the file's order; half-precision floats become
@@ -101,25 +104,54 @@ def _state_dict(loaded: Any, path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_torch(path: Path) -> Any:
-    if not zipfile.is_zipfile(path):
-        raise InputError(
-            f"{path} is not in PyTorch's zip format (since PyTorch 1.6), which is the only one read without running "
-            "its code. Write it anew with `torch.save`, or as .safetensors."
-        )
     try:
-        with zipfile.ZipFile(path) as archive:
-            index = next((name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"), None)
-            if index is None:
-                raise InputError(f"{path} is a zip file but no PyTorch checkpoint: it has no data.pkl.")
-            root = index.removesuffix("data.pkl")
-            if root + "byteorder" in archive.namelist() and archive.read(root + "byteorder") != b"little":
-                raise InputError(f"{path} is in big-endian byte order, which is not read.")
-            with archive.open(index) as file:
-                return _TensorUnpickler(file, archive, root, path).load()
+        return _read_zip(path) if zipfile.is_zipfile(path) else _read_stream(path)
     except InputError:
         raise
     except Exception as error:  # A broken pickle can raise nearly anything.
         raise InputError(f"{path} is not a whole PyTorch checkpoint ({type(error).__name__}: {error}).") from error
+
+
+def _read_zip(path: Path) -> Any:
+    """As `torch.save` writes since PyTorch 1.6: a zip file with a pickle, and with a file for each storage."""
+    with zipfile.ZipFile(path) as archive:
+        index = next((name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"), None)
+        if index is None:
+            raise InputError(f"{path} is a zip file but no PyTorch checkpoint: it has no data.pkl.")
+        root = index.removesuffix("data.pkl")
+        if root + "byteorder" in archive.namelist() and archive.read(root + "byteorder") != b"little":
+            raise InputError(f"{path} is in big-endian byte order, which is not read.")
+        with archive.open(index) as file:
+            return _TensorUnpickler(file, path, lambda key, _: archive.read(f"{root}data/{key}")).load()
+
+
+def _read_stream(path: Path) -> Any:
+    """As it wrote before: pickles one after the other, the last but one that of the tensors, and then the storages.
+
+    The tensors' pickle comes before the storages that it asks for, so it is read twice: at first for their sizes.
+    """
+    whole = path.stat().st_size
+    sizes: dict[str, int] = {}
+    storages: dict[str, bytes] = {}
+
+    def empty(key: str, size: int) -> bytes:
+        if size > whole:
+            raise ValueError(f"storage {key} has {size} bytes, more than the file")
+        return bytes(sizes.setdefault(key, size))
+
+    with path.open("rb") as file:
+        magic, _, system = (_TensorUnpickler(file, path).load() for _ in range(3))
+        if magic != STREAM_MAGIC:
+            raise ValueError("it is neither a zip file nor an older checkpoint")
+        if not system["little_endian"]:
+            raise InputError(f"{path} is in big-endian byte order, which is not read.")
+        tensors = file.tell()
+        _TensorUnpickler(file, path, empty).load()
+        for key in _TensorUnpickler(file, path).load():
+            file.read(8)  # the number of elements, once more
+            storages[key] = file.read(sizes[key])
+        file.seek(tensors)
+        return _TensorUnpickler(file, path, lambda key, _: storages[key]).load()
 
 
 class _Storage:
@@ -160,11 +192,17 @@ KNOWN = {
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Unpickles tensors and plain containers; whatever else a pickle names is an error."""
+    """Unpickles tensors and plain containers; whatever else a pickle names is an error.
 
-    def __init__(self, file, archive: zipfile.ZipFile, root: str, path: Path):
+    Args:
+        file: where the pickle begins.
+        path: named in errors.
+        read: the bytes of a storage, by its key and its size in bytes.
+    """
+
+    def __init__(self, file, path: Path, read: Callable[[str, int], bytes] | None = None):
         super().__init__(file, encoding="utf-8")
-        self._archive, self._root, self._path = archive, root, path
+        self._path, self._read = path, read
         self._storages: dict[str, np.ndarray] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -178,9 +216,9 @@ class _TensorUnpickler(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        _, storage, key, _, size = pid
+        _, storage, key, _, size, *_ = pid
         if key not in self._storages:
-            raw = np.frombuffer(self._archive.read(f"{self._root}data/{key}"), storage.dtype)
+            raw = np.frombuffer(self._read(key, size * storage.dtype.itemsize), storage.dtype)
             if raw.size < size:
                 raise ValueError(f"storage {key} ends after {raw.size} of {size} elements")
             self._storages[key] = raw

@@ -57,12 +57,19 @@ def test_what_torch_saved():
     assert state["half"].dtype == state["brain"].dtype == np.float32
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("module.pth", "asks for torch.nn.modules.linear.Linear"), ("legacy.pth", "zip format")]
-)
-def test_anything_else_than_tensors_is_refused(name, message):
-    with pytest.raises(InputError, match=message):
-        read_checkpoint(CHECKPOINTS / name)
+def test_what_torch_saved_before_its_zip_format(tmp_path):
+    state = read_checkpoint(CHECKPOINTS / "legacy.pth")
+    np.testing.assert_array_equal(state["a"], np.arange(12, dtype="float32").reshape(3, 4))
+    content = (CHECKPOINTS / "legacy.pth").read_bytes()
+    for length in (len(content) - 1, len(content) // 2, 20):
+        (tmp_path / "cut.pth").write_bytes(content[:length])
+        with pytest.raises(InputError, match=r"cut\.pth is not a whole PyTorch checkpoint"):
+            read_checkpoint(tmp_path / "cut.pth")
+
+
+def test_anything_else_than_tensors_is_refused():
+    with pytest.raises(InputError, match=r"asks for torch\.nn\.modules\.linear\.Linear"):
+        read_checkpoint(CHECKPOINTS / "module.pth")
 
 
 def test_no_code_is_run(tmp_path):
@@ -70,11 +77,12 @@ def test_no_code_is_run(tmp_path):
         def __reduce__(self):
             return (Path.touch, (tmp_path / "run",))
 
-    file = tmp_path / "evil.pth"
-    with zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(tmp_path / "evil.pth", "w") as archive:
         archive.writestr("evil/data.pkl", pickle.dumps({"weight": Evil()}))
-    with pytest.raises(InputError, match="nothing in it was run"):
-        read_checkpoint(file)
+    (tmp_path / "old.pth").write_bytes(pickle.dumps({"weight": Evil()}))
+    for file in ("evil.pth", "old.pth"):
+        with pytest.raises(InputError, match="nothing in it was run"):
+            read_checkpoint(tmp_path / file)
     assert not (tmp_path / "run").exists()
 
 
