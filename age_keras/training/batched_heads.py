@@ -93,7 +93,7 @@ def train_all_heads(
             return None
         learn = [part.learn[store.page] for part in parts]
         choose = [choosing_pages(config, part)[store.page] for part in parts]
-        cache = FeatureCache(dtype=config.runtime.prefix_precision)
+        cache = FeatureCache(dtype=config.runtime.prefix_precision, computed_in=config.runtime.prefix_compute)
         learned, chosen = (np.flatnonzero(np.any(masks, axis=0)) for masks in (learn, choose))
         wanted = PhaseFeatures(cache, store, config, learned, chosen, f"{model.spec.name}: frozen layers")
         features = wanted.of(Cut(split, views), cut_ahead(config, phase, ahead))

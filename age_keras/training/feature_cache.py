@@ -15,29 +15,34 @@ other rows of the same entry add them, and nothing old fits a changed pixel, wei
 import dataclasses
 import hashlib
 import json
+import logging
+import math
 import shutil
 import sys
-import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
-from filelock import Timeout
 from tqdm import tqdm
 
 from age_keras.files import cache_dir
 from age_keras.training.cache_room import default_disk_budget, default_memory_budget, make_room, touch
 from age_keras.training.feature_entry import FeatureEntry
-from age_keras.training.feature_store import FeatureStore, View, rounding_error
+from age_keras.training.feature_fill import MAX_ERROR, DiskError, Fill, TooCoarseError
+from age_keras.training.feature_store import FeatureStore, View
 from age_keras.training.halfway import Halfway
 from age_keras.training.prefix import Split
 from age_keras.training.prefix_pass import PrefixPass, patch_identities
+from age_keras.training.reduced import NotReducedError
 
-MAX_ERROR = 2**-8
-"""The rounding of bfloat16. A precision that does worse, because values overflow, is not used."""
+MAX_COMPUTE_ERROR = 2**-6
+"""Features computed in a lower precision may be so far from those in float32, see `relative_error`."""
+LEAST_COMPUTE_ERROR = 2**-15
+"""What is nearer was computed in float32: the machine has no instructions for the lower precision."""
+
+log = logging.getLogger("age_keras")
 
 
 class FeatureCache:
@@ -51,8 +56,11 @@ class FeatureCache:
         dtype: `float32`, `float16` or `bfloat16`: how features are kept. They are handed out in the boundary's dtype.
             One that changes a feature by more than `MAX_ERROR` of its value (or of the tensor's root mean square, where
             that is larger) is replaced by float32.
+        computed_in: `float32`, which is as the model itself computes, or `bfloat16` or `float16`, faster where the
+            machine has them (`reduced`). What it costs is measured on a sample of patches whenever something is
+            computed; beyond `MAX_COMPUTE_ERROR`, float32 is used.
         progress: show a bar while computing.
-        say: called with a sentence that the user should read, once each. Defaults to `warnings.warn`.
+        say: called with a sentence that the user should read, once each. Defaults to a warning in the log.
     """
 
     def __init__(
@@ -62,14 +70,16 @@ class FeatureCache:
         disk_budget: int | None = None,
         dtype: str = "float32",
         progress: bool = True,
-        say: Callable[[str], None] = warnings.warn,
+        say: Callable[[str], None] = log.warning,
+        computed_in: str = "float32",
     ):
-        if dtype not in ("float32", "float16", "bfloat16"):
-            raise ValueError(f"`dtype` must be float32, float16 or bfloat16. Received: dtype={dtype}")
+        for name, value in (("dtype", dtype), ("computed_in", computed_in)):
+            if value not in ("float32", "float16", "bfloat16"):
+                raise ValueError(f"`{name}` must be float32, float16 or bfloat16. Received: {name}={value}")
         self.directory = Path(directory) if directory else cache_dir() / "features"
         self.memory_budget = default_memory_budget() if memory_budget is None else memory_budget
         self.disk_budget = default_disk_budget(self.directory) if disk_budget is None else disk_budget
-        self.dtype, self.progress = dtype, progress
+        self.dtype, self.computed_in, self.progress = dtype, computed_in, progress
         self._say, self._said = say, set()
         self._identified: tuple = (None, None, None)
 
@@ -105,17 +115,40 @@ class FeatureCache:
         augmented = views is not None and policy is not None and not getattr(policy, "is_identity", False)
         numbers = sorted({int(view) for view in views}) if augmented else [None]
         work = PrefixPass(split, patches, keys, policy if augmented else None, seed if augmented else 0)
-        try:
-            store = self._fill(work, rows, numbers, label, self.dtype, start)
-        except _TooCoarseError as coarse:
-            self._once(
-                f"Features are kept in float32: {self.dtype} would change them by up to {coarse.error:.1e} of their "
-                f"value, more than {MAX_ERROR:.1e}."
-            )
-            store = self._fill(work, rows, numbers, label, "float32", start)
+        store = self._attempts(work, rows, numbers, label, start)
         if store is not None and views is not None and not augmented:
             store.views.update(dict.fromkeys(views, store.views[None]))
         return store
+
+    def _attempts(self, work: PrefixPass, rows, numbers, label: str, start) -> FeatureStore | None:
+        """In the precisions asked for; in float32 what these do not do well enough."""
+        kept, computed = self.dtype, self.computed_in
+        while True:
+            try:
+                work = dataclasses.replace(work, computed_in=computed, start=None)
+                store = self._fill(work, rows, numbers, label, kept, start)
+            except TooCoarseError as coarse:
+                self._once(
+                    f"Features are kept in float32: {kept} would change them by up to {coarse.error:.1e} of their "
+                    f"value, more than {MAX_ERROR:.1e}."
+                )
+                kept = "float32"
+            except NotReducedError as why:
+                self._once(f"The frozen layers are computed in float32 instead of {computed}: {why}.")
+                computed = "float32"
+            else:
+                self._tell(store)
+                return store
+
+    def _tell(self, store: FeatureStore | None) -> None:
+        """What the precisions have cost, whoever paid it."""
+        if store is not None and store.error:
+            self._once(f"Features are kept in {store.precision}: each changes by {_percent(store.error)} of its value.")
+        if store is not None and store.compute_error:
+            self._once(
+                f"The frozen layers are computed in {store.computed_in}: features differ from those in float32 by "
+                f"{_percent(store.compute_error)} (root mean square, measured on a sample of patches)."
+            )
 
     def _fill(self, work: PrefixPass, rows, numbers, label: str, precision: str, start) -> FeatureStore | None:
         entries = {view: self._entry(work, view, precision) for view in numbers}
@@ -132,17 +165,19 @@ class FeatureCache:
             return None
         if need and start is not None:
             work = dataclasses.replace(work, start=start())
-        views, worst, computed = {}, 0.0, 0
+        error = self._compute_error(work, rows, ids, entries) if need and work.computed_in != "float32" else 0.0
+        views, computed = {}, 0
+        kept_errors, compute_errors = [0.0], [error]
         hidden = not (self.progress and need)
         with tqdm(
             total=sum(missing.values()), desc=label, unit=" patches", disable=hidden, file=sys.stderr, leave=False
         ) as bar:
             for view, entry in entries.items():
                 held = [np.empty((len(ids), *shape), entry.dtype) for shape in entry.shapes] if in_memory else None
-                fill = _Fill(work, view, entry, rows, ids, held, bar)
+                fill = Fill(work, view, entry, rows, ids, held, error, bar)
                 try:
                     fill.run(on_disk, self._once)
-                except _DiskError as full:
+                except DiskError as full:
                     shutil.rmtree(entry.folder, ignore_errors=True)
                     if not self._without_disk(total, in_memory, f"cannot be written ({full.__cause__.strerror})"):
                         return None
@@ -151,9 +186,37 @@ class FeatureCache:
                 slots = np.full(len(every_id), -1, np.int64)
                 slots[rows] = np.arange(len(ids)) if in_memory else entry.find(ids)
                 views[view] = View(held or entry.arrays(), slots)
-                worst, computed = max(worst, fill.error), computed + fill.computed
+                computed += fill.computed
+                kept_errors += [fill.error, entry.errors["kept"]]
+                compute_errors.append(entry.errors["computed"])
                 touch(entry.folder)
-        return FeatureStore(work.split.boundary, views, precision, worst, in_memory, computed)
+        errors = {"error": max(kept_errors), "compute_error": max(compute_errors)}
+        return FeatureStore(
+            work.split.boundary,
+            views,
+            precision,
+            in_memory=in_memory,
+            computed=computed,
+            computed_in=work.computed_in,
+            **errors,
+        )
+
+    def _compute_error(self, work: PrefixPass, rows, ids, entries) -> float:
+        """What the precision of the work costs.
+
+        Raises:
+            NotReducedError: too much, or nothing, because the machine cannot do it.
+        """
+        missing = {view: rows[entry.find(ids) < 0] for view, entry in entries.items()}
+        view = next(view for view, places in missing.items() if len(places))
+        error = work.compute_error(missing[view], view)
+        if error < LEAST_COMPUTE_ERROR:
+            raise NotReducedError("this machine does not have it")
+        if not error <= MAX_COMPUTE_ERROR:
+            raise NotReducedError(f"it would change their features by more than {100 * MAX_COMPUTE_ERROR:.1f} %")
+        name, precision = work.split.model.name, work.computed_in
+        log.warning("%s, frozen layers in %s: features differ by %.2g (root mean square).", name, precision, error)
+        return error
 
     def _entry(self, work: PrefixPass, view: int | None, precision: str) -> FeatureEntry:
         facts = {**work.facts, "view": view, "seed": work.seed, "precision": precision}
@@ -180,69 +243,7 @@ class FeatureCache:
             self._say(sentence)
 
 
-class _Fill:
-    """One view of the wanted rows: what is there is read, the rest computed and appended batch by batch."""
-
-    def __init__(self, work, view, entry, rows, ids, held, bar):
-        self.work, self.view, self.entry, self.rows, self.ids = work, view, entry, rows, ids
-        self.held, self.bar = held, bar
-        self.done = np.zeros(len(ids), bool)
-        self.error, self.computed = 0.0, 0
-
-    def run(self, on_disk: bool, say: Callable[[str], None]) -> None:
-        """Raises `_DiskError` where the disk is full; called again, it goes on in memory."""
-        with ExitStack() as stack:
-            if on_disk and (self.entry.find(self.ids) < 0).any():
-                self._lock(stack, say)
-                self.entry.refresh()  # Another process may have computed them meanwhile.
-            if on_disk:
-                self._read()
-            todo = np.flatnonzero(~self.done)
-            for batch, tensors in self.work.compute(self.rows[todo], self.view):
-                self._take(todo[batch], tensors, on_disk)
-
-    def _lock(self, stack: ExitStack, say) -> None:
-        try:
-            lock = self.entry.lock()
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                say("Another process computes the same features: waiting for it.")
-                lock.acquire()
-        except OSError as error:
-            raise _DiskError from error
-        stack.callback(lock.release)
-
-    def _read(self) -> None:
-        slots = self.entry.find(self.ids)
-        there = np.flatnonzero(slots >= 0)
-        for target, array in zip(self.held or (), self.entry.arrays(), strict=False):
-            target[there] = array[slots[there]]
-        self.done[there] = True
-
-    def _take(self, places: np.ndarray, tensors: list[np.ndarray], on_disk: bool) -> None:
-        with np.errstate(over="ignore"):
-            stored = [tensor.astype(self.entry.dtype) for tensor in tensors]
-        self.error = max(self.error, *map(rounding_error, tensors, stored))
-        if self.error > MAX_ERROR:
-            raise _TooCoarseError(self.error)
-        for target, tensor in zip(self.held or (), stored, strict=False):
-            target[places] = tensor
-        self.done[places] = bool(self.held)
-        if on_disk:
-            try:
-                self.entry.append(self.ids[places], stored)
-            except OSError as error:
-                raise _DiskError from error
-        self.computed += len(places)
-        self.bar.update(len(places))
-
-
-class _DiskError(Exception):
-    """The disk is full or cannot be written; the cause says which."""
-
-
-class _TooCoarseError(Exception):
-    def __init__(self, error: float):
-        super().__init__(error)
-        self.error = error
+def _percent(error: float) -> str:
+    """Rounded up to one figure, so that the parts of a run say the same."""
+    unit = 10 ** math.floor(math.log10(100 * error))
+    return f"at most {math.ceil(100 * error / unit) * unit:g} %"

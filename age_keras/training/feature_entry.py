@@ -1,6 +1,6 @@
 """One entry of the feature cache on disk: rows that are appended, each whole or not there.
 
-    <entry>/entry.json     what the rows are
+    <entry>/entry.json     what the rows are, and how far they are from exact ones
             tensor0.bin    the rows of the first boundary tensor, one after the other; tensor1.bin ...
             index.bin      of each row: the identity of its patch, and a checksum of its features
 
@@ -21,7 +21,7 @@ from filelock import FileLock
 from age_keras.files import write_json
 
 RECORD = np.dtype([("id", "<u8"), ("checksum", "<u4")])
-VERSION = 1
+VERSION = 2
 
 
 class FeatureEntry:
@@ -32,12 +32,17 @@ class FeatureEntry:
         shapes: of one row of each boundary tensor.
         dtype: in which the rows are stored.
         facts: what to say of the entry in `entry.json`.
+
+    Attributes:
+        errors: the largest that whoever computed rows has measured: `kept`, by rounding to `dtype`, and `computed`, by
+            computing in a lower precision.
     """
 
     def __init__(self, folder: Path, shapes: Sequence[tuple[int, ...]], dtype: np.dtype, facts: dict):
         self.folder, self.shapes, self.dtype, self.facts = folder, [tuple(s) for s in shapes], np.dtype(dtype), facts
         self.row_bytes = [int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize for shape in self.shapes]
         self.damaged = 0
+        self.errors = {"kept": 0.0, "computed": 0.0}
         self._slots: dict[int, int] = {}
         self._checked: set[int] = set()
         self._records = 0
@@ -65,12 +70,14 @@ class FeatureEntry:
         except (OSError, ValueError):
             self.damaged += 1
             return
-        if facts.get("version") != VERSION or facts.get("shapes") != [list(s) for s in self.shapes]:
+        known = facts.get("version") == VERSION and set(facts.get("errors", ())) == set(self.errors)
+        if not known or facts.get("shapes") != [list(s) for s in self.shapes]:
             self.damaged += 1
             return
         held = [self._tensor(i).stat().st_size // size for i, size in enumerate(self.row_bytes) if self._exists(i)]
         rows = min([len(index), *held]) if len(held) == len(self.row_bytes) else 0
         self.damaged += len(index) - rows
+        self.errors = {name: max(error, facts["errors"][name]) for name, error in self.errors.items()}
         self._records = rows
         self._checksums = index["checksum"][:rows]
         same = min(rows, len(before))
@@ -94,15 +101,22 @@ class FeatureEntry:
             self._slots = {i: s for i, s in self._slots.items() if s not in bad}
         return slots
 
-    def append(self, ids: np.ndarray, tensors: Sequence[np.ndarray]) -> None:
+    def append(self, ids: np.ndarray, tensors: Sequence[np.ndarray], kept: float = 0.0, computed: float = 0.0) -> None:
         """Adds rows. Only while holding `lock`, after `refresh`.
+
+        Args:
+            ids: uint64 (n,), the identities of their patches.
+            tensors: (n, *shape) each.
+            kept, computed: their errors, see `errors`.
 
         Raises:
             OSError: the disk is full, or cannot be written; no row of this call counts then.
         """
-        if not (self.folder / "entry.json").exists() or self._records == 0:
-            facts = {"version": VERSION, "shapes": self.shapes, "dtype": self.dtype.name, **self.facts}
-            write_json(self.folder / "entry.json", facts)
+        errors = {"kept": max(kept, self.errors["kept"]), "computed": max(computed, self.errors["computed"])}
+        if not (self.folder / "entry.json").exists() or self._records == 0 or errors != self.errors:
+            facts = {"version": VERSION, "shapes": self.shapes, "dtype": self.dtype.name, "errors": errors}
+            write_json(self.folder / "entry.json", {**facts, **self.facts})
+            self.errors = errors
         tensors = [np.ascontiguousarray(tensor, self.dtype) for tensor in tensors]
         for i, (tensor, size) in enumerate(zip(tensors, self.row_bytes, strict=True)):
             _write_at(self._tensor(i), self._records * size, tensor.tobytes())

@@ -182,7 +182,7 @@ def make_feed(
     shared = {"data": data, "training": training, "runtime": runtime, "seed": config.seed, "views": views}
     if not runtime.prefix_cache or views is None or split.prefix is None or runtime.strategy != "none":
         return PixelFeed(split.whole, **shared)
-    cache = FeatureCache(dtype=runtime.prefix_precision, say=lambda sentence: notes.append(sentence))
+    cache = FeatureCache(dtype=runtime.prefix_precision, computed_in=runtime.prefix_compute, say=notes.append)
     wanted = PhaseFeatures(cache, data.store, config, learn, others, f"{model.spec.name}: frozen layers")
     features = wanted.of(Cut(split, views), cut_ahead(config, phase, ahead))
     if features is None:

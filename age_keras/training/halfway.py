@@ -4,9 +4,8 @@ Phase 2 unfreezes the top of the backbone. What stays frozen in it is the lower 
 its features, phase 1's need only the layers between the two cuts.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -15,6 +14,7 @@ import tensorflow as tf
 from age_keras.training.feature_store import FeatureStore
 from age_keras.training.graph import CallsModel
 from age_keras.training.prefix import Split
+from age_keras.training.reduced import reduced
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,19 +28,28 @@ class Halfway:
 
     features: FeatureStore
     onward: keras.Model
+    _functions: dict[tuple, Callable] = field(default_factory=dict)
 
-    def compute(self, rows: np.ndarray, view: int | None, batch: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    def compute(
+        self, rows: np.ndarray, view: int | None, batch: int, computed_in: str = "float32"
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Yields (places in `rows`, tensors of the higher cut), as `PrefixPass.compute`."""
+        run = self._function(batch, computed_in)
         for first in range(0, len(rows), batch):
             places = np.arange(first, min(first + batch, len(rows)))
             full = np.resize(rows[places], batch)  # A batch of another size would be traced again.
-            tensors = self._function(*self.features.gather(full, view))
-            yield places, [tensor.numpy()[: len(places)] for tensor in tensors]
+            tensors = run(*self.features.gather(full, view))
+            yield places, [np.asarray(tensor)[: len(places)] for tensor in tensors]
 
-    @cached_property
-    def _function(self):
-        signature = [tf.TensorSpec(spec.shape, spec.dtype) for spec in self.features.signature]
-        return tf.function(lambda *tensors: self.onward(tensors), input_signature=signature, autograph=False)
+    def _function(self, batch: int, computed_in: str) -> Callable:
+        if (batch, computed_in) not in self._functions:
+            signature = [tf.TensorSpec((batch, *spec.shape[1:]), spec.dtype) for spec in self.features.signature]
+            self._functions[batch, computed_in] = (
+                tf.function(lambda *tensors: self.onward(tensors), input_signature=signature, autograph=False)
+                if computed_in == "float32"
+                else reduced(self.onward, signature, computed_in)
+            )
+        return self._functions[batch, computed_in]
 
 
 def between(lower: Split, higher: Split) -> CallsModel | None:

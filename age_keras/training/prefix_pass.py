@@ -1,5 +1,6 @@
 """Patches through a frozen prefix, in large batches."""
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -13,6 +14,7 @@ import tensorflow as tf
 from age_keras.data.pipeline import batches
 from age_keras.training.halfway import Halfway
 from age_keras.training.prefix import Split
+from age_keras.training.reduced import reduced, relative_error
 
 BATCH = 32
 
@@ -29,6 +31,7 @@ class PrefixPass:
         seed: of the copies.
         batch: patches a step. Defaults to 32.
         start: features of a lower cut to start from, where they have the view; None for the pixels.
+        computed_in: `float32`, which is as the model itself computes, or `bfloat16` or `float16`, see `reduced`.
     """
 
     split: Split
@@ -38,6 +41,7 @@ class PrefixPass:
     seed: int = 0
     batch: int = BATCH
     start: Halfway | None = None
+    computed_in: str = "float32"
 
     @functools.cached_property
     def facts(self) -> dict:
@@ -50,6 +54,7 @@ class PrefixPass:
             "patch": [list(self.patches.shape[1:]), str(self.patches.dtype)],
             "policy": {k: v for k, v in (policy or {}).items() if k not in ("name", "trainable")} or None,
             "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+            "computed_in": self.computed_in,
             "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),  # It rounds differently.
         }
 
@@ -63,7 +68,7 @@ class PrefixPass:
         if not len(rows):
             return
         if self.start is not None and view in self.start.features.views:
-            yield from self.start.compute(rows, view, self.batch)
+            yield from self.start.compute(rows, view, self.batch, self.computed_in)
             return
         # An epoch of the plain pipeline without a limit on views is numbered as the view that it draws.
         order = {"policy": None} if view is None else {"policy": self.policy, "first_epoch": view}
@@ -84,12 +89,26 @@ class PrefixPass:
             n = len(pixels)
             if n < self.batch:  # A batch of another size would be traced again.
                 pixels = tf.concat([pixels, tf.repeat(pixels[-1:], self.batch - n, axis=0)], axis=0)
-            yield np.arange(first, first + n), [tensor.numpy()[:n] for tensor in run(pixels)]
+            yield np.arange(first, first + n), [np.asarray(tensor)[:n] for tensor in run(pixels.numpy())]
             first += n
+
+    def compute_error(self, rows: np.ndarray, view: int | None) -> float:
+        """How far the features of a sample of patches are from those in float32, see `relative_error`.
+
+        Args:
+            rows: int64 (n,), at least one; as many as a batch holds are taken from all over them.
+            view: as for `compute`.
+        """
+        sample = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), self.batch)).astype(int))]
+        exactly = dataclasses.replace(self, start=None, computed_in="float32")
+        (_, exact), (_, other) = (next(iter(work.compute(sample, view))) for work in (exactly, self))
+        return relative_error(exact, other)
 
     @functools.cached_property
     def _function(self) -> Callable:
         signature = [tf.TensorSpec((self.batch, *self.patches.shape[1:]), self.patches.dtype)]
+        if self.computed_in != "float32":
+            return reduced(self.split.prefix, signature, self.computed_in)
         return tf.function(self.split.prefix, input_signature=signature, autograph=False)
 
 

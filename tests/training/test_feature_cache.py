@@ -14,7 +14,7 @@ import pytest
 
 from age_keras.data.augment import get_policy
 from age_keras.data.views import epoch_views, view_keys
-from age_keras.training import cache_room, feature_entry
+from age_keras.training import cache_room, feature_entry, prefix_pass
 from age_keras.training.feature_cache import FeatureCache
 from age_keras.training.feature_store import FeatureStore
 from age_keras.training.prefix import split_model
@@ -151,7 +151,11 @@ def test_half_precision_reports_its_error(make_cache, patches, said):
         assert store.precision == dtype
         assert 0 < store.error <= bound
         assert store.gather(np.arange(3))[0].dtype == np.float32
-    assert not said
+        again = make_cache(dtype=dtype).features(split, patches, KEYS)
+        assert (again.computed, again.error) == (0, store.error)
+    assert len(said) == 4
+    assert all("kept in float16" in sentence for sentence in said[:2])
+    assert "at most 0.05 %" in said[0]
 
 
 def test_half_precision_that_overflows_is_refused_and_said_once(make_cache, patches, said):
@@ -162,6 +166,46 @@ def test_half_precision_that_overflows_is_refused_and_said_once(make_cache, patc
         close(store.gather(np.arange(P))[0] / 1e4, exact(split, patches) / 1e4)
     assert len(said) == 1
     assert "float32" in said[0]
+
+
+def reducing(by):
+    """A machine that computes in a lower precision: its features are off by that share."""
+
+    def reduced(model, signature, dtype):
+        return lambda *arrays: [tensor.numpy() * np.float32(1 + by) for tensor in model(arrays[0], training=False)]
+
+    return reduced
+
+
+def test_features_computed_in_a_lower_precision_say_what_it_costs(make_cache, patches, said, monkeypatch, caplog):
+    split = split_model(build())
+    make_cache().features(split, patches, KEYS)
+    monkeypatch.setattr(prefix_pass, "reduced", reducing(0.003))
+    store = make_cache(computed_in="bfloat16").features(split, patches, KEYS)
+    assert (store.computed, store.computed_in, store.error) == (P, "bfloat16", 0.0)  # Not the exact entry's rows.
+    assert store.compute_error == pytest.approx(0.003, rel=0.01)
+    assert "0.003" in caplog.text
+    monkeypatch.setattr(prefix_pass, "reduced", None)
+    again = make_cache(computed_in="bfloat16").features(split, patches, KEYS)
+    assert (again.computed, again.compute_error) == (0, store.compute_error)
+    assert len(said) == 2
+    assert said[0] == said[1]
+    assert "at most 0.3 %" in said[0] or "at most 0.4 %" in said[0]
+    assert make_cache().features(split, patches, KEYS).computed == 0
+
+
+@pytest.mark.parametrize("by", [0.1, np.nan, 0.0], ids=["too far", "not numbers", "not there"])
+def test_a_lower_precision_that_is_too_coarse_or_not_there_is_refused_and_said_once(
+    make_cache, patches, said, monkeypatch, by
+):
+    monkeypatch.setattr(prefix_pass, "reduced", reducing(by))
+    cache, split = make_cache(computed_in="bfloat16"), split_model(build())
+    for _ in range(2):
+        store = cache.features(split, patches, KEYS)
+        assert (store.computed_in, store.compute_error) == ("float32", 0.0)
+        close(store.gather(np.arange(P))[0], exact(split, patches))
+    assert len(said) == 1
+    assert "float32 instead of bfloat16" in said[0]
 
 
 def test_what_does_not_fit_memory_is_mapped_from_disk(make_cache, patches):
