@@ -118,7 +118,9 @@ REVISIONS = {  # of the published weights, where known
     "pico": "9df9f51175442fe04357bc12542a052122947083",
     "nano": "aacb23b94d2adf0b206df6c8a75798b672183d6d",
     "tiny": "ffa838d8226776254489707de230f0e10fffab66",
+    "base": "9e250ed8f88b436472d2b24af26f82a8aa8c719d",
 }
+SHA256 = {"atto": "6389c2f5a427b01a922e66e6d352c707424cccb62390c6936bc612e3d10b7ebb"}
 
 for _size, (_depths, _width, _parameters, _gflops, _paper, _training) in VARIANTS.items():
     register(
@@ -138,6 +140,7 @@ for _size, (_depths, _width, _parameters, _gflops, _paper, _training) in VARIANT
                     # At pico's commit there is no other format yet.
                     filename="pytorch_model.bin" if _size == "pico" else "model.safetensors",
                     revision=REVISIONS.get(_size, "main"),
+                    sha256=SHA256.get(_size, ""),
                     licence="CC-BY-NC-4.0",
                     commercial=False,
                 )

@@ -36,7 +36,7 @@ def facts(spec: BackboneSpec) -> dict:
         "code_licence": spec.licence,
         "commercial": all(source.commercial for source in sources.values()),
         "weights": {
-            name: {"location": source.location, "filename": source.filename, "revision": source.revision}
+            name: {key: getattr(source, key) for key in ("location", "filename", "revision", "sha256")}
             for name, source in sources.items()
         },
         "paper": spec.paper,

@@ -205,16 +205,29 @@ def mobile_vit(
 
 WEIGHT_MAP = WeightMap(ignore=(r"head\..*",))
 
+LICENCE = "Apple sample code licence"
+REVISIONS = {
+    "xxs": "26e21ac95801b64f865338915b29721e59be50e3",
+    "xs": "09bcddcdf2f602ff2f7352fe9906221df90179e4",
+}
+WEIGHTS = {
+    size: WeightSource(f"timm/mobilevit_{size}.cvnets_in1k", "model.safetensors", revision, licence=LICENCE)
+    for size, revision in REVISIONS.items()
+}
+# The same weights where timm first published them: no commit of the hub's repository is known to us.
+WEIGHTS["s"] = WeightSource(
+    location="https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-mvit-weights",
+    filename="mobilevit_s-38a5a959.pth",
+    revision="v0.1-mvit-weights",
+    sha256="38a5a959",
+    licence=LICENCE,
+)
 # Channels of the stages, of the transformers, expansion, channels of the final convolution; parameters, GFLOPs, the
 # paper's millions of parameters.
 VARIANTS = {
     "xxs": ((16, 24, 48, 64, 80), (64, 80, 96), 2, 320, 951_024, 0.41, 1.3),
     "xs": ((32, 48, 64, 80, 96), (96, 120, 144), 4, 384, 1_932_848, 1.03, 2.3),
     "s": ((32, 64, 96, 128, 160), (144, 192, 240), 4, 640, 4_937_632, 2.00, 5.6),
-}
-REVISIONS = {  # of the published weights, where known
-    "xxs": "26e21ac95801b64f865338915b29721e59be50e3",
-    "xs": "09bcddcdf2f602ff2f7352fe9906221df90179e4",
 }
 BLOCKS = ("stages.0.0", *(f"stages.1.{i}" for i in range(3)), *(f"stages.{i}.{j}" for i in (2, 3, 4) for j in (0, 1)))
 
@@ -232,14 +245,7 @@ for _size, (_filters, _widths, _expansion, _last, _parameters, _gflops, _paper) 
             parameters=_parameters,
             paper_parameters=_paper,
             gflops=_gflops,
-            weights={
-                "imagenet": WeightSource(
-                    location=f"timm/mobilevit_{_size}.cvnets_in1k",
-                    filename="model.safetensors",
-                    revision=REVISIONS.get(_size, "main"),
-                    licence="Apple sample code licence",
-                )
-            },
+            weights={"imagenet": WEIGHTS[_size]},
             weight_map=WEIGHT_MAP,
             small=_size == "xxs",
         )

@@ -36,9 +36,12 @@ class WeightSource:
     """Where published weights come from.
 
     Attributes:
-        location: `keras` (Keras Applications downloads its own), or a Hugging Face hub repository.
-        filename: the file in that repository.
-        revision: the pinned commit or tag in that repository.
+        location: `keras` (Keras Applications downloads its own), a Hugging Face hub repository, or the address
+            (`https://...`) of the folder that the file is in.
+        filename: the file in that repository or folder.
+        revision: the pinned commit in that repository, or the release that the address names.
+        sha256: of the file, or its first digits as far as they are published; checked after the download. Defaults to
+            none known.
         licence: SPDX identifier, or a plain name, of the weights' licence.
         commercial: whether that licence allows commercial use. Defaults to True.
     """
@@ -46,6 +49,7 @@ class WeightSource:
     location: str
     filename: str = ""
     revision: str = ""
+    sha256: str = ""
     licence: str = "Apache-2.0"
     commercial: bool = True
 

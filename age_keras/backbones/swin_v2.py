@@ -155,15 +155,29 @@ WEIGHT_MAP = WeightMap(
     prepare=_timm_names,
 )
 
-# Depths, channels of the first stage, heads of the first stage; parameters, GFLOPs, the paper's millions of parameters;
-# revision of the published weights.
+REVISIONS = {
+    "tiny": "650d02aabf05e8adbd060a739ab39e39f53da639",
+    "small": "0c9500fcde4c689e97ff51954debae59c158af0d",
+}
+WEIGHTS = {
+    size: WeightSource(f"timm/swinv2_{size}_window8_256.ms_in1k", "model.safetensors", revision, licence="MIT")
+    for size, revision in REVISIONS.items()
+}
+# The authors' own release: no commit of the hub's repository is known to us.
+WEIGHTS["base"] = WeightSource(
+    location="https://github.com/SwinTransformer/storage/releases/download/v2.0.0",
+    filename="swinv2_base_patch4_window8_256.pth",
+    revision="v2.0.0",
+    licence="MIT",
+)
+# Depths, channels of the first stage, heads of the first stage; parameters, GFLOPs, the paper's millions of parameters.
 VARIANTS = {
-    "tiny": ((2, 2, 6, 2), 96, 3, 27_578_154, 5.94, 28.3, "650d02aabf05e8adbd060a739ab39e39f53da639"),
-    "small": ((2, 2, 18, 2), 96, 3, 48_959_418, 11.54, 49.7, "0c9500fcde4c689e97ff51954debae59c158af0d"),
-    "base": ((2, 2, 18, 2), 128, 4, 86_893_816, 20.32, 87.9, "main"),
+    "tiny": ((2, 2, 6, 2), 96, 3, 27_578_154, 5.94, 28.3),
+    "small": ((2, 2, 18, 2), 96, 3, 48_959_418, 11.54, 49.7),
+    "base": ((2, 2, 18, 2), 128, 4, 86_893_816, 20.32, 87.9),
 }
 
-for _size, (_depths, _width, _heads, _parameters, _gflops, _paper, _revision) in VARIANTS.items():
+for _size, (_depths, _width, _heads, _parameters, _gflops, _paper) in VARIANTS.items():
     register(
         BackboneSpec(
             name=f"swinv2_{_size}",
@@ -176,14 +190,7 @@ for _size, (_depths, _width, _heads, _parameters, _gflops, _paper, _revision) in
             parameters=_parameters,
             paper_parameters=_paper,
             gflops=_gflops,
-            weights={
-                "imagenet": WeightSource(
-                    location=f"timm/swinv2_{_size}_window8_256.ms_in1k",
-                    filename="model.safetensors",
-                    revision=_revision,
-                    licence="MIT",
-                )
-            },
+            weights={"imagenet": WEIGHTS[_size]},
             weight_map=WEIGHT_MAP,
         )
     )(functools.partial(swin_v2, embed_dim=_width, depths=_depths, num_heads=[_heads * 2**i for i in range(4)]))

@@ -1,5 +1,6 @@
 """Weights into a backbone: published ones by name, downloaded once; or a file, without a network."""
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -80,12 +81,20 @@ def download(spec: BackboneSpec, source: WeightSource) -> Path:
         fetch = _fetch_hub
         page = f"https://huggingface.co/{source.location}/resolve/{source.revision or 'main'}/{source.filename}"
     try:
-        return fetch(source)
+        path = fetch(source)
     except Exception as error:  # The clients raise many kinds: no network, 401, 404, a broken proxy.
         raise InputError(
             f"The weights of {spec.name} cannot be fetched ({type(error).__name__}: {_first_line(error)}). Download "
             f"{page} by hand, and give the file: weights=FILE."
         ) from error
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest() if source.sha256 else ""
+    if not found.startswith(source.sha256):
+        raise InputError(
+            f"{path} is not the published file of {spec.name}: its SHA-256 is {found}, where {source.sha256} is "
+            "expected. Delete it; if it comes again, its publisher has changed it."
+        )
+    return path
 
 
 def _fetch_hub(source: WeightSource) -> Path:
@@ -101,7 +110,6 @@ def _fetch_url(source: WeightSource) -> Path:
         keras.utils.get_file(
             source.filename,
             f"{source.location}/{source.filename}",
-            file_hash=source.revision or None,
             cache_subdir="models",
         )
     )

@@ -1,5 +1,6 @@
 """Checkpoints are read without running their code, and fit whole or not at all."""
 
+import hashlib
 import io
 import pickle
 import zipfile
@@ -185,6 +186,17 @@ def test_hub_file_by_name(tmp_path, monkeypatch, capsys):
     with pytest.raises(InputError):
         load_weights(keras.Sequential(name="other"), spec, "imagenet")
     assert "does not allow commercial use" in capsys.readouterr().err
+
+
+def test_a_file_that_its_publisher_changed_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.utils, "get_file", lambda name, address, **_: str(CHECKPOINTS / "small.pth"))
+    spec = get_spec("mobilevit_s")
+    digest = hashlib.sha256((CHECKPOINTS / "small.pth").read_bytes()).hexdigest()
+    for known in ("", digest[:8], digest):
+        source = WeightSource("https://example.org/v1", "small.pth", "v1", sha256=known)
+        assert download(spec, source) == CHECKPOINTS / "small.pth"
+    with pytest.raises(InputError, match=f"its SHA-256 is {digest}, where 38a5a959 is expected"):
+        download(spec, spec.weights["imagenet"])
 
 
 def test_without_a_network(monkeypatch):
