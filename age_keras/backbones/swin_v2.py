@@ -2,9 +2,11 @@
 
 Liu et al. 2022, "Swin Transformer V2: Scaling Up Capacity and Resolution", arXiv:2111.09883.
 
-Written here rather than taken from zeromodels (Apache-2.0), the one Keras 3 library that has it: that deviates by 1e-2
-where a window does not divide its map, its shifts and eight-axis transposes cannot be exported to LiteRT or ONNX, and
-the package index keeps only its newest releases, so that a pinned version may vanish.
+Written here rather than taken from zeromodels 1.3.6 (Apache-2.0), the one Keras 3 library that has it. Exactness: it
+equals timm where windows divide their maps and deviates by 1e-2 where they do not, and its shifts and eight-axis
+transposes cannot be exported to LiteRT or ONNX. Releases: eleven within eight weeks (1.2.6 of 27 August to 1.3.6 of 19
+October 2026), and none older is left in the package index, so that a pinned version may vanish. Size: 940 files for
+dozens of families, and a text tokenizer (tokenizers, sentencepiece) that nothing here has a use for.
 
 A layer with weights is named after its parameters in the published checkpoints (`layers.1.blocks.0.attn.qkv`), and a
 block's last layer after the block (`layers.1.blocks.0`).

@@ -30,3 +30,4 @@ def main(
 
     model = convert(name, checkpoint, out, image_size, preprocessing)
     print(f"{out}: {model.name}, {model.count_params():,} parameters, {model.input_shape} -> {model.output_shape}")
+    print(f"To load it: import age_keras.backbones, keras; keras.saving.load_model({str(out)!r})")
