@@ -1,4 +1,4 @@
-"""Fast augmentation of small grey images: one affine and elastic warp, one erased box, for a whole batch at once.
+"""Fast augmentation of small grey images: an affine and elastic warp, strokes, a box, for a whole batch at once.
 
 The map from a new pixel to where it is read is linear in a few numbers per image (six of the affine part, a coarse
 grid of displacements for the elastic part), so the maps of a batch are one matrix product, and all its images, stacked
@@ -9,6 +9,8 @@ an epoch of training.
 import dataclasses
 
 import numpy as np
+
+from age_keras.data.stroke_width import vary_width
 
 TILE_LIMIT = 32_000  # cv2.remap reads images of fewer than 2**15 rows.
 
@@ -25,6 +27,7 @@ class WarpSettings:
         elastic: standard deviation of the displacement at the grid's points in pixels of a 28-pixel image (it grows
             with the side), as in Simard et al. 2003. Defaults to 0.6.
         elastic_grid: points along a side of the elastic grid. Defaults to 5.
+        width: share of the images whose strokes become thicker or thinner (see `vary_width`). Defaults to 0.
         erase: share of the images that lose a box (random erasing, Zhong et al. 2020). Defaults to 0.
         erase_side: longest side of that box, as a fraction of the image's side. Defaults to 0.3.
     """
@@ -35,6 +38,7 @@ class WarpSettings:
     shift: float = 0.05
     elastic: float = 0.6
     elastic_grid: int = 5
+    width: float = 0.0
     erase: float = 0.0
     erase_side: float = 0.3
 
@@ -60,6 +64,8 @@ def warp_batch(images: np.ndarray, rng: np.random.Generator, settings: WarpSetti
     basis = _basis(side, settings.elastic_grid)
     x, y = (weights @ basis for weights in _weights(len(images), side, rng, settings))
     warped = _remap(images, x, y)
+    if settings.width:
+        warped = vary_width(warped, rng, settings.width)
     return _erase(warped, rng, settings) if settings.erase else warped
 
 
