@@ -64,7 +64,9 @@ def load_file(model: keras.Model, spec: BackboneSpec, path: Path) -> None:
         _load_keras_model(model, spec, path)
     elif path.suffix in TORCH_SUFFIXES:
         if spec.weight_map is None:
-            raise InputError(f"{path}: no checkpoint of PyTorch fits {spec.name} as it is built here; give a Keras file.")
+            raise InputError(
+                f"{path}: no checkpoint of PyTorch fits {spec.name} as it is built here; give a Keras file."
+            )
         from age_keras.backbones.torch_weights import load_torch_weights
 
         load_torch_weights(model, read_checkpoint(path), spec.weight_map, source=str(path))
