@@ -1,16 +1,23 @@
 """A search: ours against plain Keras Tuner, with the same oracle, seed, folds and epochs, trial for trial.
 
     python benchmarks/search.py                                         # small and whole: minutes
+    python -m experiments.baseline_cnn --synthetic-writers 200 --model.weights none --model.loss huber \\
+        --backbones resnet50 --pages.image-size 112 --pages.stride 400 --training.head.epochs 0 \\
+        --training.fine-tune.epochs 8 --training.fine-tune.unfreeze 1 --training.fine-tune.learning-rate 1e-3 \\
+        --training.fine-tune.schedule cosine --training.augment none --run start
     python benchmarks/search.py --backbone resnet50 --image-size 224 --pages 30 --patches 1 --batch-size 8 \\
-        --head-epochs 10 --fine-tune-epochs 2 --plain-folds 2 --folder /tmp/search --minutes 12
+        --weights runs/baseline_cnn/start/checkpoints/resnet50.keras --head-epochs 10 --fine-tune-epochs 2 \\
+        --folder /tmp/search --minutes 12
 
 Plain: Keras Tuner's RandomSearch with a hypermodel that cross-validates by `Model.fit` on pixels, as users write it,
 and keeps each phase's best epoch.
 Ours: the same trials through `tuning`, with the prefix cache and the heads trained together; then once more with
 hopeless trials cut. Each way starts with an empty feature cache and pays for filling it. Seconds are of the processor.
-Random weights: times do not depend on them. Augmented copies are the same for both (`--views`), so both see the same
-pixels. With `--folder` a benchmark that was ended by `--minutes` or killed goes on; with `--plain-folds` only so many
-folds of one trial of each unfreeze ratio are run the plain way, and its time is extrapolated from them by ratio.
+Times do not depend on the weights, but whether a trial can learn does, and so what can be cut: the second command
+trains a network on drawn handwriting for some minutes, from which the third starts. Augmented copies are the same for
+both (`--views`), so both see the same pixels. With `--folder` a benchmark that was ended by `--minutes` or killed goes
+on; with `--plain-folds` only so many folds of one trial of each unfreeze ratio are run the plain way, and its time is
+extrapolated from them by ratio.
 """
 
 import os
@@ -34,6 +41,7 @@ import tyro
 from search_study import Settings, make_study
 from side_by_side import machine
 
+from age_keras.backbones.registry import build_backbone
 from age_keras.data.pipeline import batches, steps
 from age_keras.files import write_json
 from age_keras.models.age import build_age_model, unfreeze
@@ -199,12 +207,25 @@ def name_of(values: dict) -> str:
     return json.dumps({name: round(value, 8) for name, value in sorted(values.items()) if "/" not in name})
 
 
+def with_own_weights(settings: Settings, folder: Path) -> Settings:
+    """With a file of the backbone's weights alone: to build a saved model each time would burden the plain side."""
+    if settings.weights == "none":
+        return settings
+    path = folder / "start.weights.h5"
+    if not path.exists():
+        written = folder / "written.weights.h5"
+        build_backbone(settings.backbone, settings.image_size, 1, settings.weights).save_weights(written)
+        written.replace(path)
+    return dataclasses.replace(settings, weights=str(path))
+
+
 def main(settings: Settings) -> int:
     """Prints seconds and ratios, of what is known so far where the time was short."""
     print(machine(), settings, sep="\n", flush=True)
     folder = settings.folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     notes = Notes(folder, settings.minutes)
+    settings = with_own_weights(settings, folder)
     if settings.plain_folds:
         # First the plain folds of trials that are known, so that a short time gives a ratio.
         known = ours(dataclasses.replace(settings, ways=()), folder, "ours", notes)[1]

@@ -22,7 +22,8 @@ class Settings:
     """The benchmark.
 
     Attributes:
-        backbone, image_size: the model, without published weights.
+        backbone, image_size: the model.
+        weights: `none`, or a file from which both sides start, as a run's checkpoint of the same backbone.
         pages, patches: a made-up data set: pages, and patches a page.
         trials, folds: of the search.
         head_epochs, fine_tune_epochs: of each training.
@@ -36,6 +37,7 @@ class Settings:
 
     backbone: str = "resnet10"
     image_size: int = 64
+    weights: str = "none"
     pages: int = 60
     patches: int = 4
     trials: int = 20
@@ -76,7 +78,7 @@ def make_study(settings: Settings, folder: Path) -> Study:
     )
     config = SearchConfig(
         backbones=(settings.backbone,),
-        model=ModelConfig(settings.backbone, weights="none", batch_norm="inference"),
+        model=ModelConfig(settings.backbone, weights=settings.weights, batch_norm="inference"),
         training=TrainingConfig(
             head=PhaseConfig(settings.head_epochs, 1e-3, stop_patience=10**6, schedule="constant"),
             fine_tune=PhaseConfig(settings.fine_tune_epochs, 1e-4, 0.25, stop_patience=10**6, schedule="constant"),

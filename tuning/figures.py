@@ -7,12 +7,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from age_keras.files import atomic_write
 from tuning.importance import importances, is_logarithmic, parameter_table
 from tuning.trials import COMPLETE, CUT, FAILED, TrialRecord, Trials
 
 GREY = "0.55"
+INACTIVE = -0.12
+"""Height of trials in which a hyper-parameter has no part."""
 
 
 def draw_figures(folder: Path, trials: Trials) -> dict[str, Path]:
@@ -40,7 +43,6 @@ def parallel_coordinates(records: list[TrialRecord], trials: Trials) -> Figure |
     table = parameter_table([r.parameters for r in records])
     names = [name for name in table if table[name].astype(str).nunique() > 1]
     scores = pd.Series([r.objective for r in records])
-    # The lower end of the objective's axis is the better one.
     axes_of = [(name, *_scaled(table[name])) for name in names] + [(trials.objective.label, *_scaled(scores))]
     figure, axes = _figure(max(6.0, 1.45 * len(axes_of) + 1.5), 4.2)
     x = np.arange(len(axes_of))
@@ -76,7 +78,7 @@ def parallel_coordinates(records: list[TrialRecord], trials: Trials) -> Figure |
     axes.set_xticks(x, [_wrapped(name) for name, _, _ in axes_of], fontsize=9)
     axes.set_yticks([])
     axes.set_xlim(-0.15, len(axes_of) - 1 + 0.45)
-    axes.set_title(f"Trials (red: the chosen one, trial {best}; dashed: cut early)", fontsize=10)
+    axes.set_title(f"Trials (red: the chosen one, {best}; the darker, the better; dashed: cut early)", fontsize=10)
     axes.spines[:].set_visible(False)
     return figure
 
@@ -87,7 +89,8 @@ def importance(records: list[TrialRecord], trials: Trials) -> Figure | None:
     if found is None:
         return None
     figure, axes = _figure(6.0, 0.42 * len(found) + 1.3)
-    axes.barh(found["parameter"], 100 * found["share"], xerr=100 * found["sd"] / 2, color="#3b6ea5", ecolor=GREY)
+    names = found["parameter"].str.replace("_", " ")
+    axes.barh(names, 100 * found["share"], xerr=100 * found["sd"] / 2, color="#3b6ea5", ecolor=GREY)
     axes.invert_yaxis()
     axes.set(xlabel=f"share of the variance of {trials.objective.label} (%)", xlim=(0, None))
     axes.set_title(
@@ -135,27 +138,36 @@ def _figure(width: float, height: float):
 
 def _scaled(column: pd.Series) -> tuple[np.ndarray, list[tuple[float, str]]]:
     """Heights in [0, 1] of a column's values, and labelled ticks."""
+    active = column.notna().to_numpy()
+    heights = np.full(len(column), INACTIVE)
     if pd.api.types.is_numeric_dtype(column):
-        values = column.to_numpy(np.float64)
-        known = values[np.isfinite(values)]
+        known = column[active].to_numpy(np.float64)
         logarithmic = is_logarithmic(known)
         distinct = np.unique(known)
         ticks = distinct if len(distinct) <= 8 else _spread(known, logarithmic)
         scale = np.log10 if logarithmic else np.asarray
         low, high = scale(known.min()), scale(known.max())
         span = (high - low) or 1.0
-        heights = np.where(np.isfinite(values), (scale(np.where(np.isfinite(values), values, 1.0)) - low) / span, -0.08)
+        heights[active] = (scale(known) - low) / span
         marks = [((float(scale(tick)) - low) / span, f"{tick:.3g}") for tick in ticks]
-        return heights, marks + ([(-0.08, "–")] if len(known) < len(values) else [])
-    names = sorted(column.dropna().astype(str).unique())
-    place = {name: i / max(1, len(names) - 1) for i, name in enumerate(names)}
-    heights = np.array([place.get(str(value), -0.08) for value in column])
-    return heights, [(height, name) for name, height in place.items()] + ([(-0.08, "–")] if column.isna().any() else [])
+    else:
+        names = column[active].astype(str)
+        marks = [(i / max(1, names.nunique() - 1), name) for i, name in enumerate(sorted(names.unique()))]
+        heights[active] = names.map({name: height for height, name in marks})
+    return heights, marks if active.all() else [*marks, (INACTIVE, "–")]
 
 
 def _spread(values: np.ndarray, logarithmic: bool) -> np.ndarray:
-    ends = values.min(), values.max()
-    return np.geomspace(*ends, 5) if logarithmic else np.linspace(*ends, 5)
+    """Round numbers between the least and the largest value."""
+    low, high = values.min(), values.max()
+    if logarithmic:
+        decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)))
+        # Each decade's 1, 2 and 5 where there are few decades.
+        steps = (1, 2, 5) if len(decades) < 3 else (1, 3) if len(decades) < 5 else (1,)
+        ticks = np.outer(decades, steps).ravel()
+    else:
+        ticks = MaxNLocator(6).tick_values(low, high)
+    return ticks[(ticks >= low) & (ticks <= high)]
 
 
 def _wrapped(name: str) -> str:
