@@ -5,8 +5,10 @@
 A plain step does 1 + 2s forward passes' work, where s is the share of the floating-point operations behind the
 boundary: all of it forward, and backward (twice the forward work) through the unfrozen part. A cached step does 3s. So
 the operations allow a ratio of (1 + 2s) / (3s); the table says how much of it is reached. The target is 85 % where s is
-at least a tenth, 60 % below, where the fixed cost of a step shows. Both ways train the same model on the same batches,
-by `train_on_batch`, in turns, in one process. Features are gathered from the feature cache within the step.
+at least a tenth, 60 % below, where the fixed cost of a step shows. Both ways train the same model on the same batches
+by Keras' `fit`, from the project's own feeds, in turns, in one process: pixels into the whole model, features from the
+cache into the suffix. "calls" is how many steps Keras runs in one call of the cached way: all of an epoch where the
+suffix is small, as in a training of many steps (`--calls one` has one each).
 
 With `--output FILE` every row is written there, a csv table, as soon as it is measured.
 """
@@ -17,8 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As importing age_keras does; it is for both ways here.
 
 import argparse
-import itertools
 import tempfile
+import types
 from pathlib import Path
 
 import keras
@@ -29,7 +31,9 @@ from tabulate import tabulate
 
 from age_keras.backbones import get_spec
 from age_keras.models.age import ModelConfig, build_age_model, unfreeze
+from age_keras.training.age_config import RuntimeConfig, TrainingConfig
 from age_keras.training.feature_cache import FeatureCache
+from age_keras.training.feeds import FeatureFeed, PatchData, PixelFeed
 from age_keras.training.prefix import split_model
 
 BACKBONES = (
@@ -41,44 +45,55 @@ BACKBONES = (
     "tinyvit_5m",
     "mobilevit_xxs",
 )
-FIELDS = ("backbone", "size", "unfreeze", "s", "KB/patch", "plain ms", "cached ms", "ratio", "limit", "% of limit")
-FIELDS += ("target %", "met")
+FIELDS = ("backbone", "size", "unfreeze", "s", "KB/patch", "calls", "plain ms", "cached ms", "ratio", "limit")
+FIELDS += ("% of limit", "target %", "met")
 
 
-def measure(backbone: str, size: int, ratio: float, batch: int, rounds: int) -> dict:
+def measure(backbone: str, size: int, ratio: float, args) -> dict:
     """One row of the table."""
     keras.utils.set_random_seed(0)
     keras.backend.clear_session()
     age = build_age_model(ModelConfig(backbone=backbone, weights="none", batch_norm="inference"), size)
     unfreeze(age, ratio)
     split = split_model(age.trained)
-    rng = np.random.default_rng(0)
-    patches = rng.integers(0, 256, (2 * batch, size, size, 1), dtype=np.uint8)
-    ages, keys = rng.uniform(8, 60, (2 * batch, 1)).astype("float32"), np.arange(2 * batch, dtype=np.uint64)
     if split.prefix is None:
         raise SystemExit(f"{backbone} has nothing to cache at {ratio}.")
+    rng, n = np.random.default_rng(0), 2 * args.batch
+    patches = rng.integers(0, 256, (n, size, size, 1), dtype=np.uint8)
+    store = types.SimpleNamespace(patches=patches, keys=np.arange(n, dtype=np.uint64))
     with tempfile.TemporaryDirectory() as folder:
-        store = FeatureCache(folder, progress=False).features(split, patches, keys)
-    for model in (split.whole, split.suffix):
-        model.compile(keras.optimizers.Adam(1e-4), "mae")
-    order = (rng.permutation(2 * batch)[:batch] for _ in itertools.count())
+        features = FeatureCache(folder, progress=False).features(split, patches, store.keys)
+    shared = {
+        "data": PatchData(store, rng.uniform(8, 60, (n, 1)).astype("float32")),
+        "training": TrainingConfig(batch_size=args.batch, augment="none"),
+        "runtime": RuntimeConfig(),
+        "seed": 0,
+        "views": 1,
+    }
+    features.views[0] = features.views[None]
+    feeds = {"plain": PixelFeed(split.whole, **shared), "cached": FeatureFeed(split, features, features, **shared)}
+    # Rows many times over, so that an epoch is long enough for what it costs besides its steps not to count.
+    steps = {"plain": args.steps, "cached": int(args.steps * min(split.limit, 100))}
+    at_once = 1
+    if args.calls == "auto":
+        at_once = feeds["cached"].steps_at_once(np.resize(np.arange(n), steps["cached"] * args.batch), 1000)
 
-    def plain():
-        rows = next(order)
-        split.whole.train_on_batch(patches[rows], ages[rows])
-        return 1
+    def way(name):
+        feed, rows = feeds[name], np.resize(np.arange(n), steps[name] * args.batch)
+        feed.model.compile(keras.optimizers.Adam(1e-4), "mae", steps_per_execution=at_once if name == "cached" else 1)
+        dataset = feed.train(rows, 0)
 
-    def cached():
-        for _ in range(3):
-            rows = next(order)
-            split.suffix.train_on_batch(tuple(store.gather(rows)), ages[rows])
-        return 3
+        def run():
+            feed.model.fit(dataset, steps_per_epoch=steps[name], verbose=0)
+            return steps[name]
 
-    times = interleave({"plain": plain, "cached": cached}, rounds)
+        return run
+
+    times = interleave({name: way(name) for name in feeds}, args.rounds)
     seconds = {name: cpu for name, (_, cpu) in times.items()}
     reached, s = seconds["plain"] / seconds["cached"], split.suffix_share
     part, target = 100 * reached / split.limit, 85 if s >= 0.1 else 60
-    values = [backbone, size, ratio, f"{s:.4f}", f"{split.bytes_per_example / 1024:.0f}"]
+    values = [backbone, size, ratio, f"{s:.4f}", f"{split.bytes_per_example / 1024:.0f}", at_once]
     values += [f"{1e3 * seconds['plain']:.0f}", f"{1e3 * seconds['cached']:.1f}", f"{reached:.2f}"]
     values += [f"{split.limit:.2f}", f"{part:.0f}", target, "yes" if part >= target else "no"]
     return dict(zip(FIELDS, values, strict=True))
@@ -90,7 +105,9 @@ def main() -> None:
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.05, 0.1, 0.25, 0.5])
     parser.add_argument("--size", type=int, default=224, help="pixels; a backbone that cannot takes its own")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6, help="of a turn of the plain way")
+    parser.add_argument("--calls", choices=["auto", "one"], default="auto", help="steps in a call of the cached way")
     parser.add_argument("--output", type=Path, help="a csv table to write")
     args = parser.parse_args()
     print(machine())
@@ -100,7 +117,7 @@ def main() -> None:
         spec = get_spec(backbone)
         fits = args.size >= spec.min_image_size and args.size % spec.size_multiple == 0
         for ratio in args.ratios:
-            rows.append(measure(backbone, args.size if fits else spec.image_size, ratio, args.batch, args.rounds))
+            rows.append(measure(backbone, args.size if fits else spec.image_size, ratio, args))
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
             if args.output:
                 pd.DataFrame(rows).to_csv(args.output, index=False)

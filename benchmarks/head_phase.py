@@ -1,6 +1,6 @@
 """The head phase of a cross-validation: 5 folds x 50 epochs on a frozen ResNet50, ours against Keras' `fit`.
 
-    python benchmarks/head_phase.py [--size 224] [--views 1 8] [--patches 10000] [--sample 48] [--full]
+    python benchmarks/head_phase.py [--size 224] [--views 1 8] [--prefix-compute bfloat16] [--sample 48] [--full]
 
 Plain: one Keras `fit` a fold, the backbone frozen, patches augmented on the fly by our own warp (so the ratio owes
 nothing to the augmentation), each epoch validated on the fold left out. Ours: the prefix runs once over every patch and
@@ -10,6 +10,10 @@ Without `--full` the times of an image are measured on `--sample` patches, plain
 `--patches` patches are *extrapolated* from them; with `--full` everything runs on `--sample` patches as they are.
 Processor time counts, so that other work on the machine does not. Our total has the prefix pass in it, its bound: plain
 runs the backbone folds x epochs times over the pages, ours once for each view and once for the pages as they are.
+
+With `--prefix-compute bfloat16` our prefix runs in bfloat16, and stands beside Keras' `fit` in float32, which is what
+one gets without asking, and beside `fit` under the policy `mixed_bfloat16`. What it does to the errors:
+`prefix_compute.py`.
 """
 
 import os
@@ -18,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As importing age_keras does; it is for both ways here.
 
 import argparse
+import dataclasses
 import tempfile
 import time
 
@@ -38,10 +43,12 @@ from age_keras.training.prefix_pass import PrefixPass
 SEED = 0
 
 
-def frozen_model(backbone: str, size: int) -> keras.Model:
+def frozen_model(backbone: str, size: int, policy: str = "float32") -> keras.Model:
     """A compiled age model whose head alone trains."""
     keras.utils.set_random_seed(SEED)
+    keras.config.set_dtype_policy(policy)
     age = build_age_model(ModelConfig(backbone=backbone, weights="none", batch_norm="inference"), size)
+    keras.config.set_dtype_policy("float32")
     unfreeze(age, 0.0)
     age.trained.compile(keras.optimizers.Adam(1e-3), "mae")
     return age.trained
@@ -53,7 +60,7 @@ def head_settings(fold: np.ndarray) -> list[HeadSettings]:
 
 
 def measure(args, views: int) -> dict[str, float]:
-    """Processor seconds of an image in each of the five kinds of work."""
+    """Processor seconds of an image in each kind of work."""
     rng = np.random.default_rng(SEED)
     patches = rng.integers(0, 256, (args.sample, args.size, args.size, 1), dtype=np.uint8)
     patches.flags.writeable = False
@@ -64,16 +71,17 @@ def measure(args, views: int) -> dict[str, float]:
     split = split_model(model)
     order = {"batch_size": args.batch, "seed": SEED}
 
-    def train():
+    def train(model=model):
         copies = batches(patches, ages, keys, shuffle=True, policy=policy, views=views, epochs=1, **order)
         model.fit(copies, verbose=0)
         return args.sample
 
-    def validate():
+    def validate(model=model):
         model.evaluate(batches(patches, ages, keys, shuffle=False, epochs=1, **order), verbose=0)
         return args.sample
 
-    copied, plain = PrefixPass(split, patches, keys, policy, SEED), PrefixPass(split, patches, keys)
+    plain = PrefixPass(split, patches, keys, computed_in=args.prefix_compute)
+    copied = dataclasses.replace(plain, policy=policy, seed=SEED)
     rows = np.arange(args.sample)
 
     def prefix():
@@ -101,18 +109,26 @@ def measure(args, views: int) -> dict[str, float]:
         return 10 * many
 
     ways = {"train": train, "validate": validate, "prefix": prefix, "prefix_plain": prefix_plain}
+    if args.prefix_compute != "float32":
+        mixed = frozen_model(args.backbone, args.size, "mixed_bfloat16")
+        ways |= {"train_mixed": lambda: train(mixed), "validate_mixed": lambda: validate(mixed)}
     seconds = {name: cpu for name, (_, cpu) in interleave(ways, args.rounds).items()}
     seconds["heads"] = interleave({"heads": train_heads}, 1)["heads"][1]
     return seconds
 
 
-def totals(args, views: int, seconds: dict[str, float], patches: int) -> tuple[float, float, float]:
-    """Processor seconds of the whole, plain and ours, and the ratio that forward passes alone allow."""
+def totals(args, views: int, seconds: dict[str, float], patches: int) -> tuple[float, float | None, float, float]:
+    """Processor seconds of the whole: plain, plain in mixed precision, ours; and the ratio of the forward passes."""
     share = 1 / args.folds
-    plain = args.folds * args.epochs * patches * ((1 - share) * seconds["train"] + share * seconds["validate"])
+
+    def plain(kind=""):
+        epoch = (1 - share) * seconds["train" + kind] + share * seconds["validate" + kind]
+        return args.folds * args.epochs * patches * epoch
+
     passes = [seconds["prefix_plain"]] if views == 1 else [views * seconds["prefix"], seconds["prefix_plain"]]
     ours = patches * sum(passes) + args.epochs * patches * seconds["heads"]
-    return plain, ours, args.folds * args.epochs / (1 if views == 1 else views + 1)
+    mixed = plain("_mixed") if "train_mixed" in seconds else None
+    return plain(), mixed, ours, args.folds * args.epochs / (1 if views == 1 else views + 1)
 
 
 def run_everything(args, views: int) -> tuple[float, float]:
@@ -134,7 +150,7 @@ def run_everything(args, views: int) -> tuple[float, float]:
     begin = time.process_time()
     split = split_model(frozen_model(args.backbone, args.size))
     with tempfile.TemporaryDirectory() as folder:
-        cache = FeatureCache(folder)
+        cache = FeatureCache(folder, computed_in=args.prefix_compute)
         copies = cache.features(split, patches, keys, range(views), policy, SEED)
         as_they_are = cache.features(split, patches, keys)
     LinearHeads(head_settings(fold)).fit(
@@ -154,6 +170,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prefix-compute", default="float32", help="float32, or bfloat16: of our prefix pass")
     parser.add_argument("--full", action="store_true", help="run everything instead of extrapolating")
     args = parser.parse_args()
     print(machine())
@@ -168,17 +185,17 @@ def main() -> None:
             print(f"ratio {plain / ours:.1f} (processor time, tracing included).", flush=True)
             continue
         seconds = measure(args, views)
-        plain, ours, limit = totals(args, views, seconds, args.patches)
+        plain, mixed, ours, limit = totals(args, views, seconds, args.patches)
         step = args.folds * (1 - 1 / args.folds) * seconds["train"] / seconds["heads"]
         times = [f"{1e3 * seconds[name]:.2f}" for name in ("train", "validate", "prefix", "prefix_plain")]
         heads = f"{1e6 * seconds['heads']:.0f}"
         rows.append([views, *times, heads, f"{step:.0f}", f"{plain / 3600:.1f}", f"{ours / 3600:.3f}"])
-        rows[-1] += [f"{plain / ours:.0f}", f"{limit:.0f}"]
+        rows[-1] += [f"{plain / ours:.0f}", f"{mixed / ours:.0f}" if mixed else "", f"{limit:.0f}"]
         tf.keras.backend.clear_session()
     if rows:
         print(f"Totals for {args.patches} patches are EXTRAPOLATED from {args.sample} measured ones. Processor time.")
         names = ["views", "plain train ms", "plain val ms", "prefix copy ms", "prefix ms", "all heads us"]
-        names += ["steps alone x", "plain h", "ours h", "ratio", "limit of passes"]
+        names += ["steps alone x", "plain h", "ours h", "ratio", "to mixed_bfloat16", "limit of passes"]
         print(tabulate(rows, names))
 
 

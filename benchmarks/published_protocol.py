@@ -1,15 +1,17 @@
 """The published pipeline, written plainly, against ours: five folds, both phases, at equal epochs on the same pages.
 
-    python benchmarks/published_protocol.py [--backbone resnet50] [--pages 12] [--epochs 50 10] [--full]
+    python benchmarks/published_protocol.py [--backbone resnet50] [--pages 12] [--epochs 50 10] [--data DIR] [--full]
 
 Plainly: each epoch decodes and rescales every page again (Lanczos, shorter side 800 px), cuts its patches, augments
 three float channels by a chain of Keras layers, and trains with Keras' `fit`: 50 epochs of the head, then 10 with the
 top quarter of the backbone unfrozen, validating each epoch. Ours: the patch store, one fused warp, four augmented
-copies a patch, and the frozen prefix computed once for all folds, by the project's own `train`.
+copies a patch, and the frozen prefix computed once for all folds, by the project's own `train`. The plain network is
+normalised as ours is, so that no difference of the errors comes from the study's `/255`.
 
-Without `--full` an epoch of every kind is measured on `--pages` synthetic pages and the five-fold cross-validation of
-them is *extrapolated*. With `--full` both are run to the end on the pages of `--writers` synthetic writers, and the
-errors of both are compared page by page, with a bootstrap interval over writers of the difference. Processor time.
+Pages: `--data DIR`, or those of `--writers` synthetic writers. Without `--full` an epoch of every kind is measured on
+`--pages` of them and their five-fold cross-validation is *extrapolated*. With `--full` both ways are run to the end on
+all pages, ours with the frozen layers in bfloat16 too, and the errors are compared page by page, with a bootstrap
+interval over writers of the difference, and with the median of the training writers. Processor time.
 """
 
 import os
@@ -46,7 +48,7 @@ FOLDS, VIEWS, UNFREEZE = 5, 4, 0.25
 RATES = (1e-3, 1e-4)
 
 
-def configuration(args) -> AgeConfig:
+def configuration(args, prefix_compute: str = "float32") -> AgeConfig:
     phases = [
         PhaseConfig(epochs, rate, unfreeze=share, stop_patience=10**6)
         for epochs, rate, share in zip(args.epochs, RATES, (0.0, UNFREEZE), strict=True)
@@ -56,7 +58,7 @@ def configuration(args) -> AgeConfig:
         model=ModelConfig(args.backbone, weights=args.weights, batch_norm="inference", loss="mse"),
         pages=PageSettings(image_size=args.size, channels=1),
         training=TrainingConfig(*phases, batch_size=args.batch, augment="published", views=VIEWS),
-        runtime=RuntimeConfig(tensorboard=False),
+        runtime=RuntimeConfig(tensorboard=False, prefix_compute=prefix_compute),
         bands=(),  # Five folds of few writers cannot each have every band.
     )
 
@@ -97,8 +99,9 @@ def plain_dataset(args, samples, pages, augment: bool) -> tf.data.Dataset:
 
 
 def plain_model(args, share: float):
-    config = ModelConfig(args.backbone, args.weights, "published", batch_norm="inference", loss="mse")
+    config = ModelConfig(args.backbone, args.weights, batch_norm="inference", loss="mse")
     age = build_age_model(config, args.size, 3, median=20.0)
+    age.trained.get_layer("preprocessing").scale = 1.0  # Pixels come divided by 255 already.
     unfreeze(age, share)
     return age
 
@@ -164,51 +167,64 @@ def sampled(args, samples, folder: Path) -> tuple[float, float]:
     return plain, ours
 
 
+def plain_fold(args, samples, learn: np.ndarray, held: np.ndarray, folder: Path) -> np.ndarray:
+    """Both phases of one fold by Keras, from the best epoch of both: predictions of the pages left out."""
+    keras.utils.set_random_seed(0)
+    age = plain_model(args, 0.0)
+    best = folder / "best.weights.h5"
+    keep = keras.callbacks.ModelCheckpoint(best, "val_mae", mode="min", save_best_only=True, save_weights_only=True)
+    training, held_out = plain_dataset(args, samples, learn, True), plain_dataset(args, samples, held, False)
+    for epochs, rate, share in zip(args.epochs, RATES, (0.0, UNFREEZE), strict=True):
+        unfreeze(age, share)
+        age.trained.compile(keras.optimizers.Adam(rate), "mse", metrics=["mae"])
+        age.trained.fit(training, epochs=epochs, validation_data=held_out, callbacks=[keep], verbose=0)
+        age.trained.load_weights(best)
+    pages = [plain_dataset(args, samples, [page], False) for page in held]
+    return np.array([age.trained.predict(patches, verbose=0).mean() for patches in pages])
+
+
+def our_fold(config: AgeConfig, samples, fold: int, held: np.ndarray, folder: Path) -> np.ndarray:
+    """The same fold by the project's own `train`."""
+    store = PatchStore.open(samples, config.pages, cache=folder, progress=False)
+    data = PatchData(store, samples.table["Age"].to_numpy(np.float32)[store.page][:, None])
+    trained = train(config, data, samples.table, Part(f"fold{fold}", ~held, held, held, fold), progress=False)
+    for note in dict.fromkeys(trained.notes):
+        print(f"  fold {fold}: {note}", flush=True)
+    return trained.pages.set_index("page")["Prediction"].loc[np.flatnonzero(held)].to_numpy()
+
+
 def in_full(args, samples, folder: Path) -> tuple[float, float]:
-    """Runs both cross-validations, and says how their errors differ."""
-    config, table = configuration(args), samples.table
-    folds = repeated_kfold(table, FOLDS, 1, 0, config.bands)[0]
-    predictions, seconds = np.zeros((2, len(table))), np.zeros(2)
+    """Runs the cross-validations, and says how their errors differ."""
+    table = samples.table
+    folds = repeated_kfold(table, FOLDS, 1, 0, ())[0]
+    ours = {"ours": configuration(args), "ours, frozen layers in bfloat16": configuration(args, "bfloat16")}
+    names = ["constant", "plain", *ours]
+    predictions, seconds = np.zeros((len(names), len(table))), np.zeros(len(names))
     for fold in np.unique(folds):
-        keys = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        begin = time.process_time()
-        keras.utils.set_random_seed(0)
-        age = plain_model(args, 0.0)
-        for epochs, rate, share in zip(args.epochs, RATES, (0.0, UNFREEZE), strict=True):
-            unfreeze(age, share)
-            age.trained.compile(keras.optimizers.Adam(rate), "mse", metrics=["mae"])
-            best = Path(folder) / "best.weights.h5"
-            keep = keras.callbacks.ModelCheckpoint(best, "val_mae", save_best_only=True, save_weights_only=True)
-            training, held_out = (
-                plain_dataset(args, samples, keys[0], True),
-                plain_dataset(args, samples, keys[1], False),
-            )
-            age.trained.fit(training, epochs=epochs, validation_data=held_out, callbacks=[keep], verbose=0)
-            age.trained.load_weights(best)
-        for page in keys[1]:
-            patches = plain_dataset(args, samples, [page], False)
-            predictions[0, page] = age.trained.predict(patches, verbose=0).mean()
-        seconds[0] += time.process_time() - begin
-        begin = time.process_time()
-        store = PatchStore.open(samples, config.pages, cache=folder, progress=False)
-        data = PatchData(store, table["Age"].to_numpy(np.float32)[store.page][:, None])
         held = folds == fold
-        trained = train(config, data, table, Part(f"fold{fold}", ~held, held, held, int(fold)), progress=False)
-        predictions[1, keys[1]] = trained.pages.set_index("page")["Prediction"].loc[keys[1]]
-        seconds[1] += time.process_time() - begin
+        predictions[0, held] = table[~held].groupby("Writer")["Age"].median().median()
+        ways = [lambda h=held: plain_fold(args, samples, np.flatnonzero(~h), np.flatnonzero(h), folder)]
+        ways += [lambda h=held, f=fold, c=c: our_fold(c, samples, int(f), h, folder) for c in ours.values()]
+        for number, way in enumerate(ways, start=1):
+            begin = time.process_time()
+            predictions[number, held] = way()
+            seconds[number] += time.process_time() - begin
     truth, writers = table["Age"].to_numpy(), pd.factorize(table["Writer"])[0]
     draws = bootstrap_scores(truth, predictions, writers, writer_weights(writers.max() + 1))["MAE"]
-    plain, ours = score(truth, predictions)["MAE"]
-    low, high = percentile_interval(draws[1] - draws[0])
-    print(f"MAE: plain {plain:.2f}, ours {ours:.2f} years;", end=" ")
-    print(f"ours minus plain {ours - plain:+.2f}, 95 % interval over writers {low:+.2f} to {high:+.2f}.")
-    return seconds[0], seconds[1]
+    print(f"{len(table)} pages of {writers.max() + 1} writers.")
+    for number, (name, error) in enumerate(zip(names, score(truth, predictions)["MAE"], strict=True)):
+        low, high = percentile_interval(draws[number] - draws[1])
+        print(f"  {name}: MAE {error:.2f} years, {seconds[number]:.0f} s;", end=" ")
+        print(f"minus plain: 95 % interval over writers {low:+.2f} to {high:+.2f}.")
+    return seconds[1], seconds[2]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--weights", default="none", help="none or imagenet")
+    parser.add_argument("--weights", default="none", help="none, imagenet or a file")
+    parser.add_argument("--data", type=Path, help="a folder of pages; none draws some")
+    parser.add_argument("--source", help="keep only the pages from this source")
     parser.add_argument("--size", type=int, default=224, help="pixels of a patch as the network sees it")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument(
@@ -221,7 +237,9 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AGE_KERAS_CACHE"] = folder
-        samples = read_samples(synthesize(Path(folder) / "cohort", writers=args.writers, progress=False))
+        samples = read_samples(args.data or synthesize(Path(folder) / "cohort", writers=args.writers, progress=False))
+        if args.source:
+            samples = samples.subset((samples.table["Source"] == args.source).to_numpy())
         if not args.full:
             samples = samples.subset(np.arange(len(samples.table)) < args.pages)
         run = in_full if args.full else sampled

@@ -51,6 +51,8 @@ def _summary(facts: dict) -> dict:
         "view": facts.get("view"),
         "seed": facts.get("seed"),
         "precision": facts.get("precision"),
+        "computed_in": facts.get("computed_in"),
+        "errors": facts.get("errors", {}),
         "patch": facts.get("patch", [None])[0],
         "shapes": shapes,
     }
@@ -67,7 +69,11 @@ def _print_entries(entries) -> None:
         used = datetime.datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M") if entry.used else "never"
         view = "as they are" if facts["view"] is None else f"augmented copy {facts['view']}"
         tensors = ", ".join("x".join(map(str, shape)) for shape in facts["shapes"])
-        rows.append([facts["model"], view, tensors, facts["precision"], _size(entry.bytes), used])
+        precision = facts["precision"]
+        if facts["computed_in"] not in (None, "float32"):
+            error = facts["errors"].get("computed", 0.0)
+            precision = f"{precision}, computed in {facts['computed_in']} (error {100 * error:.1g} %)"
+        rows.append([facts["model"], view, tensors, precision, _size(entry.bytes), used])
     print(tabulate(rows, headers=["Model", "Patches", "Features", "Precision", "Size", "Last used"]), "\n")
 
 

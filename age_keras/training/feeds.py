@@ -23,6 +23,10 @@ from age_keras.training.prefix import Split, split_model
 
 PREDICTION_BATCH = 64
 MOST_VIEWS = 8
+SMALL_STEP = 6e9
+"""Floating-point operations: a step with fewer takes about as long as the call that Keras makes for it, or less."""
+MANY_STEPS = 1000
+"""From so many steps on, what tracing a loop of them takes is saved."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,13 @@ class PixelFeed:
     def steps(self, rows: np.ndarray) -> int:
         """Batches in an epoch of these patches."""
         return steps(len(rows), self.training.batch_size, self.drop_remainder)
+
+    def steps_at_once(self, rows: np.ndarray, epochs: int) -> int:
+        """Steps that Keras runs in one call (`steps_per_execution`): 1, or all of an epoch.
+
+        A number that does not divide an epoch's would carry steps over into the next one.
+        """
+        return 1
 
     def train(self, rows: np.ndarray, first_epoch: int) -> tf.data.Dataset:
         """Endless augmented batches of these patches, from an epoch on."""
@@ -119,10 +130,16 @@ class FeatureFeed(PixelFeed):
     def __init__(self, split: Split, copies: FeatureStore, plain: FeatureStore, **pixels: Any):
         super().__init__(model=split.suffix, **pixels)
         self.copies, self.plain = copies, plain
+        self.step_flops = 3 * split.flops * split.suffix_share * self.training.batch_size
+
+    def steps_at_once(self, rows: np.ndarray, epochs: int) -> int:
+        steps = self.steps(rows)
+        return steps if self.step_flops < SMALL_STEP and steps * epochs >= MANY_STEPS else 1
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
+        # `predict` of a model whose steps run many at once would be traced for so many batches.
         dataset = self._batches(rows, batch_size=PREDICTION_BATCH, shuffle=False, epochs=1)
-        return self.model.predict(dataset.map(lambda x, *_: (x,)), verbose=0)
+        return np.concatenate([self.model.predict_on_batch(x) for x, *_ in dataset])
 
     def _batches(self, rows: np.ndarray, *, policy: Any = None, weights: np.ndarray | None = None, **order: Any):
         store = self.plain if policy is None else self.copies

@@ -108,9 +108,19 @@ class ModelPool:
             kept.splits[phase.unfreeze] = _StillSplit(*(getattr(split, each.name) for each in fields(split)))
         return kept.splits[phase.unfreeze]
 
-    def compile(self, model: keras.Model, age: AgeModel, config: AgeConfig, phase: PhaseConfig) -> None:
-        """Compiles what a phase fits, with an optimizer that has not made a step."""
-        key = _step(config, phase)
+    def compile(
+        self, model: keras.Model, age: AgeModel, config: AgeConfig, phase: PhaseConfig, steps_at_once: int = 1
+    ) -> None:
+        """Compiles what a phase fits, with an optimizer that has not made a step.
+
+        Args:
+            model: what is fitted.
+            age: the whole.
+            config: its loss, and the machine's side.
+            phase: the optimizer's settings.
+            steps_at_once: steps that Keras runs in one call.
+        """
+        key = (*_step(config, phase), steps_at_once)
         if self._lent is not None:
             known, slots = self._lent.compiled.get(id(model), (None, []))
             if known == key:
@@ -122,6 +132,7 @@ class ModelPool:
             loss=HEADS[config.model.head].loss(config.model.loss),
             metrics=[AgeError(config.model.head)],
             jit_compile=config.runtime.xla,
+            steps_per_execution=steps_at_once,
         )
         model.optimizer.build(model.trainable_variables)
         if self._lent is not None:

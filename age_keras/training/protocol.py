@@ -121,7 +121,7 @@ def train(
                 moving = unfreeze(model, phase.unfreeze)
                 variables = _moving_variables(model, moving)
                 feed = make_feed(model, data, config, phase, learn, others, notes, pool.split(model, phase), ahead)
-                pool.compile(feed.model, model, config, phase)
+                pool.compile(feed.model, model, config, phase, feed.steps_at_once(learn, phase.epochs))
             if arrays and number == counters["phase"]:
                 assign(variables, arrays["variable"])
                 assign(feed.model.optimizer.variables, arrays["slot"])

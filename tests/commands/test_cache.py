@@ -13,6 +13,7 @@ def filled(tmp_path, monkeypatch):
     """A cache folder with two entries of features, one of them unreadable, and a patch store."""
     monkeypatch.setenv("AGE_KERAS_CACHE", str(tmp_path))
     facts = {"model": "resnet50", "view": 2, "seed": 0, "precision": "float32", "patch": [[224, 224, 1], "uint8"]}
+    facts |= {"computed_in": "bfloat16", "errors": {"kept": 0.0, "computed": 0.00283}}
     for name, text in (("a", json.dumps({**facts, "shapes": [[7, 7, 2048]]})), ("b", "{broken")):
         folder = tmp_path / "features" / name
         folder.mkdir(parents=True)
@@ -27,7 +28,15 @@ def filled(tmp_path, monkeypatch):
 def test_shows_every_entry_and_the_rest(filled, capsys):
     assert main(["cache"]) == 0
     shown = capsys.readouterr().out
-    for part in (str(filled), "resnet50", "augmented copy 2", "7x7x2048", "unreadable", "patches: 500 B"):
+    for part in (
+        str(filled),
+        "resnet50",
+        "augmented copy 2",
+        "7x7x2048",
+        "bfloat16 (error 0.3 %)",
+        "unreadable",
+        "patches: 500 B",
+    ):
         assert part in shown
 
 

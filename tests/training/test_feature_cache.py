@@ -18,6 +18,7 @@ from age_keras.training import cache_room, feature_entry, prefix_pass
 from age_keras.training.feature_cache import FeatureCache
 from age_keras.training.feature_store import FeatureStore
 from age_keras.training.prefix import split_model
+from age_keras.training.prefix_pass import BATCH
 
 P, SIDE = 40, 12
 
@@ -295,9 +296,19 @@ PROCESS = """
 import sys, time, numpy as np, keras
 sys.path.insert(0, {here!r})
 from test_feature_cache import build, KEYS, P, SIDE
+from age_keras.training import feature_entry
 from age_keras.training.feature_cache import FeatureCache
 from age_keras.training.prefix import split_model
 from age_keras.training.prefix_pass import PrefixPass
+write, times = feature_entry._write_at, []
+def torn(path, offset, data):
+    times.append(path.name)
+    if times.count({torn!r}) < 2:
+        return write(path, offset, data)
+    write(path, offset, data[: len(data) // 2])
+    print("torn", flush=True)
+    time.sleep(60)
+feature_entry._write_at = torn
 compute = PrefixPass.compute
 def slow(self, rows, view):
     for i, batch in enumerate(compute(self, rows, view)):
@@ -311,8 +322,9 @@ print("computed", store.computed, float(store.gather(np.arange(P))[0].sum()), fl
 """
 
 
-def start(folder, wait):
-    code = PROCESS.format(here=os.path.dirname(__file__), folder=str(folder), wait=wait)
+def start(folder, wait, torn=None):
+    """A process that waits after each batch, or stops for good in the middle of writing a file the second time."""
+    code = PROCESS.format(here=os.path.dirname(__file__), folder=str(folder), wait=wait, torn=torn)
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
@@ -332,6 +344,19 @@ def test_a_process_killed_while_computing_leaves_whole_batches(tmp_path, make_ca
     split = split_model(build())
     store = make_cache().features(split, patches, KEYS)
     assert 0 < store.computed < P
+    close(store.gather(np.arange(P))[0], exact(split, patches))
+    assert not said
+
+
+@pytest.mark.parametrize("torn", ["tensor0.bin", "index.bin"])
+def test_a_process_killed_while_writing_leaves_whole_rows(tmp_path, make_cache, patches, said, torn):
+    process = start(tmp_path / "features", 0, torn)
+    assert next(line for line in process.stdout if not line.startswith("batch")) == "torn\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    split = split_model(build())
+    store = make_cache().features(split, patches, KEYS)
+    assert store.computed == (P - BATCH if torn == "tensor0.bin" else P - BATCH - (P - BATCH) // 2)
     close(store.gather(np.arange(P))[0], exact(split, patches))
     assert not said
 

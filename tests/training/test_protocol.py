@@ -8,10 +8,12 @@ import pytest
 
 from age_keras.data.samples import Samples
 from age_keras.models.age import ModelConfig
+from age_keras.training import feeds
 from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
 from age_keras.training.batched_heads import can_batch, train_heads
 from age_keras.training.callbacks import learning_rate
 from age_keras.training.feeds import PatchData
+from age_keras.training.model_pool import ModelPool
 from age_keras.training.protocol import Part, train
 from age_keras.training.rare_ages import lds_weights
 from age_keras.training.study import Study
@@ -72,6 +74,36 @@ def test_without_the_prefix_cache_the_result_is_the_same(pages, uninterrupted):
     plain = run(pages, replace(CONFIG, runtime=RuntimeConfig(prefix_cache=False)))
     assert plain.history["loss"].tolist() == pytest.approx(uninterrupted.history["loss"].tolist(), rel=1e-6)
     assert plain.pages["Prediction"].tolist() == pytest.approx(uninterrupted.pages["Prediction"].tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("half", [{"prefix_precision": "float16"}, {"prefix_compute": "bfloat16"}], ids=str)
+def test_half_precision_of_the_features_is_told_and_ends_nearby(pages, uninterrupted, half):
+    trained = run(pages, replace(CONFIG, runtime=RuntimeConfig(**half)))
+    assert trained.history["loss"].tolist() == pytest.approx(uninterrupted.history["loss"].tolist(), rel=0.02)
+    np.testing.assert_allclose(trained.pages["Prediction"], uninterrupted.pages["Prediction"], rtol=0.02)
+    (precision,) = half.values()
+    assert any(precision in note for note in trained.notes)  # bfloat16: what it costs, or that it is not to be had.
+    assert not any("float16" in note for note in uninterrupted.notes)
+
+
+def test_an_epoch_of_steps_in_one_call_ends_the_same_and_resumes(pages, uninterrupted, tmp_path, monkeypatch):
+    monkeypatch.setattr(feeds, "MANY_STEPS", 1)
+    calls = []
+    compile_ = ModelPool.compile
+    monkeypatch.setattr(ModelPool, "compile", lambda *args: calls.append(args[-1]) or compile_(*args))
+    together = run(pages)
+    assert calls == [3, 3]  # 48 patches in batches of 16, in both phases.
+
+    def kill(done, logs):
+        if done == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run(pages, state=tmp_path / "state.npz", on_epoch=kill)
+    for trained in (together, run(pages, state=tmp_path / "state.npz")):
+        columns = ["phase", "epoch", "loss", "mae", "val_loss", "val_mae", "learning_rate", "gradient_norm"]
+        pd.testing.assert_frame_equal(trained.history[columns], uninterrupted.history[columns], rtol=1e-6)
+        np.testing.assert_allclose(trained.pages["Prediction"], uninterrupted.pages["Prediction"], rtol=1e-5)
 
 
 def test_the_seed_fixes_the_result_and_another_changes_it(pages, uninterrupted):
