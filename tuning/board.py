@@ -1,6 +1,6 @@
 """A search in TensorBoard: HParams with every trial's parameters and metrics, the folds' figures, the curves of epochs.
 
-tensorboard --logdir runs/search/<run>/tensorboard
+tensorboard --logdir runs/search/<run>/tensorboard/trials
 """
 
 import shutil

@@ -78,7 +78,12 @@ def _of_ages(config: ClusterConfig) -> tuple[Opened, Callable[[], Path]]:
     def opened(worker: str) -> tuple[Path, CrossValidated]:
         return study.run.path, hypermodel_of(plain, study, parts, worker)
 
-    return opened, lambda: finish(plain, study, outer)
+    def ending() -> Path:
+        report = finish(plain, study, outer)
+        print(f"\n{report.read_text(encoding='utf-8').splitlines()[0]}")
+        return report
+
+    return opened, ending
 
 
 def _chief(config: ClusterConfig, opened: Opened, finish: Callable[[], Path]) -> int:
@@ -96,7 +101,7 @@ def _chief(config: ClusterConfig, opened: Opened, finish: Callable[[], Path]) ->
             raise StoppedSearchError(oracle.stopped_because)
 
     report = with_verdict(run, trials, finish)
-    print(f"\nReport: {report}")
+    print(f"Report: {report}")
     return 0
 
 

@@ -149,7 +149,7 @@ def _scaled(column: pd.Series) -> tuple[np.ndarray, list[tuple[float, str]]]:
         low, high = scale(known.min()), scale(known.max())
         span = (high - low) or 1.0
         heights[active] = (scale(known) - low) / span
-        marks = [((float(scale(tick)) - low) / span, f"{tick:.3g}") for tick in ticks]
+        marks = [((float(scale(tick)) - low) / span, text) for tick, text in zip(ticks, _named(ticks), strict=True)]
     else:
         names = column[active].astype(str)
         marks = [(i / max(1, names.nunique() - 1), name) for i, name in enumerate(sorted(names.unique()))]
@@ -168,6 +168,12 @@ def _spread(values: np.ndarray, logarithmic: bool) -> np.ndarray:
     else:
         ticks = MaxNLocator(6).tick_values(low, high)
     return ticks[(ticks >= low) & (ticks <= high)]
+
+
+def _named(ticks: np.ndarray) -> list[str]:
+    """Three digits of each, or as many as tell them apart."""
+    names = [[f"{tick:.{digits}g}" for tick in ticks] for digits in range(3, 9)]
+    return next((each for each in names if len(set(each)) == len(ticks)), names[-1])
 
 
 def _wrapped(name: str) -> str:

@@ -163,7 +163,7 @@ def _how(run: Path, config: dict, trials: Trials) -> list[str]:
     return [
         "## How it was made",
         f"Space `{config['space']}`, oracle `{config['oracle']}`, seed {config['seed']}, {trials.folds} {folds}; {cut}."
-        " `config.json` has the rest; `tensorboard --logdir tensorboard` shows parameters, folds and curves.",
+        " `config.json` has the rest; `tensorboard --logdir tensorboard/trials` shows parameters, folds and curves.",
     ]
 
 
