@@ -36,6 +36,7 @@ class SeedsConfig(CharacterRun):
         validation: characters held out of the training part (of other writers, where these are known), a number or a
             fraction.
         seeds: one model each.
+        looks: each answers by five looks: the mean over the image and four copies moved by a pixel.
     """
 
     model: RecogniserConfig = dataclasses.field(default_factory=RecogniserConfig)
@@ -43,6 +44,7 @@ class SeedsConfig(CharacterRun):
     confidence: Confidence = dataclasses.field(default_factory=Confidence)
     validation: float = 1 / 12
     seeds: tuple[int, ...] = (0, 1, 2)
+    looks: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,9 @@ def experiment(config: Config, name: str = "digits_mnist") -> Path:
 
     shape = small_config() if config.size == "small" else config.model
     run = config.open(name, characters, model=shape)
-    seeds = {s: train_seed(run, shape, config.training, config.confidence, parts, s) for s in config.seeds}
+    seeds = {
+        s: train_seed(run, shape, config.training, config.confidence, parts, s, config.looks) for s in config.seeds
+    }
 
     from age_keras.evaluation.digits_report import write_digits_report
 

@@ -28,11 +28,12 @@ def main(
     from age_keras.data.character_images import read_character
     from age_keras.deploy.recogniser import Recogniser
     from age_keras.explain.digits_figure import save_explanations
+    from age_keras.models.looks import one_look
 
     recogniser = Recogniser(model)
     pixels = np.stack([read_character(path, recogniser.image_size) for path in images])
     titles = [
         f"{r.digit} ({100 * r.probability:.1f} %){', unsure' if r.unsure else ''}" for r in recogniser.read(images)
     ]
-    save_explanations(out, recogniser.model, pixels, titles)
+    save_explanations(out, one_look(recogniser.model), pixels, titles)
     print(f"Wrote {out}")

@@ -49,7 +49,8 @@ class Recogniser:
         import keras
         import tensorflow as tf
 
-        import age_keras.models.digits  # Registers the layers.
+        import age_keras.models.digits
+        import age_keras.models.looks  # Registers its layers, as the line above does.
 
         path = Path(path)
         if not path.is_file():

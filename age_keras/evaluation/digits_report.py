@@ -27,7 +27,8 @@ def write_digits_report(
     Args:
         folder: the run's folder.
         parts: "train", "validation", "test".
-        seeds: for each seed the epochs' record and the logits `(N, classes)` of "validation" and "test".
+        seeds: for each seed the epochs' record and the logits `(N, classes)` of "validation" and "test", and where it
+            answers by several looks also "test_one_look".
         promises: `coverage` of the sets, `accuracy` of the answers that are not "unsure".
         parameters: of the model, for the report. Defaults to none.
 
@@ -37,6 +38,10 @@ def write_digits_report(
     folder = Path(folder)
     test, validation = parts["test"], parts["validation"]
     rows = {seed: _judge(validation, test, logits, promises) for seed, (_, logits) in seeds.items()}
+    for seed, (_, logits) in seeds.items():
+        if "test_one_look" in logits:
+            once = accuracy(test.labels, logits["test_one_look"].argmax(axis=1))
+            rows[seed] |= {"one_look_accuracy": once.value, "one_look_wrong": once.count - once.right}
     singles = [row["accuracy"] for row in rows.values()]
     mean, low, high = mean_interval(singles)
     together = {
@@ -161,6 +166,14 @@ def _text(metrics: dict, test, validation, promises, first: int) -> str:
             f"{100 * r['validation_accuracy']:.2f} % | {100 * r['ece_before']:.2f} % | {100 * r['ece']:.2f} % | "
             f"{r['temperature']:.2f} |"
         )
+    once = [r["one_look_accuracy"] for r in seeds.values() if "one_look_accuracy" in r]
+    if once:
+        wrong = ", ".join(str(r["one_look_wrong"]) for r in seeds.values())
+        lines += [
+            "",
+            "An answer is the mean of five looks: the image and four copies moved by a pixel. With one look: ",
+        ]
+        lines[-1] += f"{100 * np.mean(once):.2f} % ({wrong} wrong)."
     lines += ["", "The ensemble is the mean of the seeds' probabilities. Nothing was chosen on the test images: "]
     lines[-1] += f"{len(validation):,} training images were held out for watching and for calibration."
     lines += ["", "![Curves](figures/curves.png)", "", "## What it is sure of", ""]

@@ -10,6 +10,7 @@ from age_keras.data.characters import Characters
 from age_keras.evaluation.calibration import abstain_threshold, conformal_threshold, fit_temperature, softmax
 from age_keras.files import atomic_write
 from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model
+from age_keras.models.looks import with_looks
 from age_keras.training.digits import RecogniserTraining, predict_probabilities, train_recogniser
 from age_keras.training.run import Run
 
@@ -34,6 +35,7 @@ def train_seed(
     confidence: Confidence,
     parts: dict[str, Characters],
     seed: int,
+    looks: bool = False,
 ) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
     """Trains one seed, or goes on with it, or reads what it gave.
 
@@ -44,9 +46,11 @@ def train_seed(
         confidence: what is promised.
         parts: "train", "validation" (for watching and calibration alone) and "test".
         seed: of weights, order and augmentation.
+        looks: it is trained on one look and answers by five (see `with_looks`).
 
     Returns:
-        The epochs' record, and the logits `(N, classes)` of "validation" and "test".
+        The epochs' record, and the logits `(N, classes)` of "validation" and "test", and with `looks` also those of one
+        look at the test, "test_one_look".
     """
     name = f"seed{seed}"
     outputs, checkpoint = run.file("state", f"{name}_logits.npz"), run.file("checkpoints", f"{name}.keras")
@@ -54,7 +58,11 @@ def train_seed(
     if outputs.exists() and checkpoint.exists():
         with np.load(outputs) as file:
             return history, dict(file)
-    logits = {p: predict_probabilities(logits_model(model), parts[p].images) for p in ("validation", "test")}
+    logits = {}
+    if looks:
+        logits["test_one_look"] = predict_probabilities(logits_model(model), parts["test"].images)
+        model = with_looks(model)
+    logits |= {p: predict_probabilities(logits_model(model), parts[p].images) for p in ("validation", "test")}
     calibrate(model, parts["validation"].labels, logits["validation"], confidence)
     save_model(model, checkpoint)
     with atomic_write(outputs, "wb") as file:

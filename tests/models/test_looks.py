@@ -1,0 +1,29 @@
+"""Five looks: the mean of the logits of moved copies, the same after saving, and one look still to be had."""
+
+import keras
+import numpy as np
+
+from age_keras.data.digit_warp import affine_batch
+from age_keras.explain.digits import attention_map, grad_cam
+from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model
+from age_keras.models.looks import one_look, with_looks
+
+TINY = RecogniserConfig(detail=0, stem=4, stages=((4,), (6,)), units=8, heads=2)
+
+
+def test_an_answer_is_the_mean_over_moved_copies(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = build_recogniser(TINY, classes=3)
+    model.get_layer("probabilities").temperature.assign(1.7)
+    images = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
+    moves = [{}, {"shift_x": 1}, {"shift_x": -1}, {"shift_y": 1}, {"shift_y": -1}]
+    logits = np.mean([logits_model(model)(affine_batch(images, **m)[..., None]) for m in moves], axis=0)
+    looking = with_looks(model)
+    np.testing.assert_allclose(logits_model(looking)(images[..., None]), logits, atol=1e-5)
+    expected = keras.ops.softmax(logits / 1.7)
+    np.testing.assert_allclose(looking(images[..., None]), expected, atol=1e-6)
+    looking.save(tmp_path / "a.keras")
+    again = keras.models.load_model(tmp_path / "a.keras")
+    np.testing.assert_array_equal(again(images[..., None]), looking(images[..., None]))
+    assert grad_cam(one_look(again), images).shape == attention_map(one_look(again), images).shape == images.shape
+    assert one_look(model) is model
