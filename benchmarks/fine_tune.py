@@ -8,7 +8,7 @@ the operations allow a ratio of (1 + 2s) / (3s); the table says how much of it i
 at least a tenth, 60 % below, where the fixed cost of a step shows. Both ways train the same model on the same batches
 by Keras' `fit`, from the project's own feeds, in turns, in one process: pixels into the whole model, features from the
 cache into the suffix. "calls" is how many steps Keras runs in one call of the cached way: all of an epoch where the
-suffix is small, as in a training of many steps (`--calls one` has one each).
+suffix is small, as in a training of many steps (`--calls one` has one each). `--xla` compiles the cached way.
 
 With `--output FILE` every row is written there, a csv table, as soon as it is measured.
 """
@@ -80,7 +80,10 @@ def measure(backbone: str, size: int, ratio: float, args) -> dict:
 
     def way(name):
         feed, rows = feeds[name], np.resize(np.arange(n), steps[name] * args.batch)
-        feed.model.compile(keras.optimizers.Adam(1e-4), "mae", steps_per_execution=at_once if name == "cached" else 1)
+        cached = (
+            {"steps_per_execution": at_once, "jit_compile": args.xla} if name == "cached" else {"jit_compile": False}
+        )
+        feed.model.compile(keras.optimizers.Adam(1e-4), "mae", **cached)
         dataset = feed.train(rows, 0)
 
         def run():
@@ -108,6 +111,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6, help="of a turn of the plain way")
     parser.add_argument("--calls", choices=["auto", "one"], default="auto", help="steps in a call of the cached way")
+    parser.add_argument("--xla", action="store_true", help="compile the cached way with XLA")
     parser.add_argument("--output", type=Path, help="a csv table to write")
     args = parser.parse_args()
     print(machine())

@@ -48,7 +48,7 @@ FOLDS, VIEWS, UNFREEZE = 5, 4, 0.25
 RATES = (1e-3, 1e-4)
 
 
-def configuration(args, prefix_compute: str = "float32") -> AgeConfig:
+def configuration(args, prefix_compute: str) -> AgeConfig:
     phases = [
         PhaseConfig(epochs, rate, unfreeze=share, stop_patience=10**6)
         for epochs, rate, share in zip(args.epochs, RATES, (0.0, UNFREEZE), strict=True)
@@ -130,7 +130,7 @@ def sampled(args, samples, folder: Path) -> tuple[float, float]:
             f"  plain, unfrozen {unfrozen:.0%}: training {train_epoch:.1f} s, validation {check_epoch:.1f} s an epoch"
         )
         plain += FOLDS * epochs * ((1 - share) * train_epoch + share * check_epoch)
-    config = configuration(args)
+    config = configuration(args, args.prefix_compute)
     opened: list[PatchStore] = []
     store_seconds = processor_seconds(
         lambda: opened.append(PatchStore.open(samples, config.pages, cache=folder, progress=False))
@@ -188,7 +188,7 @@ def our_fold(config: AgeConfig, samples, fold: int, held: np.ndarray, folder: Pa
     store = PatchStore.open(samples, config.pages, cache=folder, progress=False)
     data = PatchData(store, samples.table["Age"].to_numpy(np.float32)[store.page][:, None])
     trained = train(config, data, samples.table, Part(f"fold{fold}", ~held, held, held, fold), progress=False)
-    for note in dict.fromkeys(trained.notes):
+    for note in dict.fromkeys(note for note in trained.notes if "bfloat16" in note):
         print(f"  fold {fold}: {note}", flush=True)
     return trained.pages.set_index("page")["Prediction"].loc[np.flatnonzero(held)].to_numpy()
 
@@ -197,7 +197,8 @@ def in_full(args, samples, folder: Path) -> tuple[float, float]:
     """Runs the cross-validations, and says how their errors differ."""
     table = samples.table
     folds = repeated_kfold(table, FOLDS, 1, 0, ())[0]
-    ours = {"ours": configuration(args), "ours, frozen layers in bfloat16": configuration(args, "bfloat16")}
+    precisions = {"ours": "float32", "ours, frozen layers in bfloat16": "bfloat16"}
+    ours = {name: configuration(args, precision) for name, precision in precisions.items()}
     names = ["constant", "plain", *ours]
     predictions, seconds = np.zeros((len(names), len(table))), np.zeros(len(names))
     for fold in np.unique(folds):
@@ -232,6 +233,7 @@ def main() -> None:
     )
     parser.add_argument("--writers", type=int, default=60, help="of the synthetic cohort")
     parser.add_argument("--pages", type=int, default=12, help="that are measured")
+    parser.add_argument("--prefix-compute", default="float32", help="float32 or bfloat16: of our prefix pass")
     parser.add_argument("--full", action="store_true", help="run everything instead of extrapolating")
     args = parser.parse_args()
     print(machine())
