@@ -37,7 +37,7 @@ class RecogniserTraining:
         patience: stop after so many epochs without a better validation loss; 0 never stops early.
     """
 
-    epochs: int = 18
+    epochs: int = 40
     batch_size: int = 128
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 5e-3
@@ -47,7 +47,7 @@ class RecogniserTraining:
     label_smoothing: float = 0.05
     ema: float = 0.999
     augment: bool = True
-    warp: WarpSettings = dataclasses.field(default_factory=WarpSettings)
+    warp: WarpSettings = WarpSettings(width=0.6)
     keep: Literal["last", "best"] = "last"
     patience: int = 0
 
