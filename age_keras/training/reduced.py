@@ -51,6 +51,8 @@ def reduced(model: keras.Model, signature: Sequence[tf.TensorSpec], dtype: str) 
         tf.graph_util.import_graph_def(frozen.as_graph_def(), name="")
     config = tf.compat.v1.ConfigProto()
     config.gpu_options.allow_growth = True  # The process holds its own share of the GPU already.
+    config.intra_op_parallelism_threads = tf.config.threading.get_intra_op_parallelism_threads()
+    config.inter_op_parallelism_threads = tf.config.threading.get_inter_op_parallelism_threads()
     if dtype != "float32":
         setattr(config.graph_options.rewrite_options, PASSES[dtype], config.graph_options.rewrite_options.ON)
     session = tf.compat.v1.Session(graph=graph, config=config)
