@@ -47,7 +47,7 @@ class RecogniserTraining:
     label_smoothing: float = 0.05
     ema: float = 0.999
     augment: bool = True
-    warp: WarpSettings = WarpSettings(width=0.6)
+    warp: WarpSettings = dataclasses.field(default_factory=lambda: WarpSettings(width=0.6))
     keep: Literal["last", "best"] = "last"
     patience: int = 0
 
