@@ -5,7 +5,7 @@
         --against runs/digits_mnist/usual/checkpoints/seed0.keras
 
 Training is on PGD whose steps grow in number over the training (`--adversary.kind fgsm` or `pgd` for others); the
-attacks that grade it are Foolbox's (`pip install "age_keras[attacks]"`). docs/digits.md has times and results.
+attacks that grade it are Foolbox's (`pip install -e ".[attacks]"`). docs/digits.md has times and results.
 """
 
 import dataclasses

@@ -42,7 +42,7 @@ def robust_accuracy(
     try:
         import foolbox
     except ImportError as error:
-        raise InputError("attacks need Foolbox: pip install 'age_keras[attacks]'.") from error
+        raise InputError("attacks need Foolbox: pip install -e '.[attacks]'.") from error
     import tensorflow as tf
     from tqdm import tqdm
 

@@ -86,7 +86,7 @@ def test_ablation_compares_seed_by_seed_and_goes_on(tmp_path):
 
 @pytest.mark.slow
 def test_robust_training_is_measured_beside_another(tmp_path):
-    pytest.importorskip("foolbox", reason="attacks need the extra: pip install 'age_keras[attacks]'")
+    pytest.importorskip("foolbox", reason="attacks need the extra: pip install -e '.[attacks]'")
     model = dataclasses.replace(TINY, normalise=False)
     config = digits_robust.Config(
         limit=300, model=model, training=QUICK, attacked=40, epsilons=(0.1,), steps=2, runs=tmp_path, run="a"

@@ -170,7 +170,7 @@ def test_a_growing_adversary_takes_more_steps_as_training_goes_on():
 
 
 def test_foolbox_breaks_a_plain_model_and_reports_who_withstood(trained):
-    pytest.importorskip("foolbox", reason="attacks need the extra: pip install 'age_keras[attacks]'")
+    pytest.importorskip("foolbox", reason="attacks need the extra: pip install -e '.[attacks]'")
     from age_keras.training.attacks import robust_accuracy
 
     model, bars = trained[0], _bars(40, 3)
