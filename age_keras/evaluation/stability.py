@@ -15,15 +15,17 @@ def stability_table(history: pd.DataFrame) -> str:
     """A Markdown table, a row for each model: gradient norms and loss spikes.
 
     Args:
-        history: a row for each epoch: `model`, `loss`, `gradient_norm` (of the epoch's last step, before clipping).
+        history: a row for each epoch: `model`, `loss`, and, where one device trained, `gradient_norm` (of the epoch's
+            last step, before clipping).
     """
     header = ["Model", "Epochs", "Median gradient norm", "Largest", "Largest / median", "Loss spikes", "Diverged"]
     rows = []
     for model, epochs in history.groupby("model", sort=False):
-        norms, losses = epochs["gradient_norm"].to_numpy(), epochs["loss"].to_numpy()
+        norms = epochs["gradient_norm"] if "gradient_norm" in epochs else pd.Series(dtype=float)
+        losses = epochs["loss"].to_numpy()
         lowest = np.minimum.accumulate(losses)
         spikes = int((losses[1:] > SPIKE * lowest[:-1]).sum())
-        middle, largest = np.nanmedian(norms), np.nanmax(norms)
+        middle, largest = norms.median(), norms.max()
         diverged = "no" if np.isfinite(losses).all() else "yes"
         ratio = number(largest / middle, 1) if middle > 0 else "–"
         rows.append([model, str(len(epochs)), number(middle), number(largest), ratio, str(spikes), diverged])

@@ -14,6 +14,7 @@ from age_keras.data.augment import get_policy
 from age_keras.data.mixup import mix_batches
 from age_keras.data.patch_store import PatchStore
 from age_keras.data.pipeline import batches, row_batches, steps
+from age_keras.errors import InputError
 from age_keras.models.age import AgeModel
 from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
 from age_keras.training.feature_cache import FeatureCache
@@ -66,12 +67,21 @@ class PixelFeed:
     ):
         self.model, self.data, self.training, self.seed, self.views = model, data, training, seed, views
         self.policy = get_policy(training.augment, training.strength)
-        # Keras fails on a last batch that is smaller than the number of replicas.
+        # Keras fails on a batch that the replicas cannot share evenly.
         self.drop_remainder = runtime.strategy != "none"
+        self.replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if training.batch_size % self.replicas:
+            raise InputError(
+                f"A batch of {training.batch_size} cannot be shared evenly by {self.replicas} devices: give a multiple "
+                "as --training.batch-size."
+            )
 
     def steps(self, rows: np.ndarray) -> int:
         """Batches in an epoch of these patches."""
-        return steps(len(rows), self.training.batch_size, self.drop_remainder)
+        count = steps(len(rows), self.training.batch_size, self.drop_remainder)
+        if not count:
+            raise InputError(f"{len(rows)} patches do not fill a batch: give a smaller --training.batch-size.")
+        return count
 
     def steps_at_once(self, rows: np.ndarray, epochs: int) -> int:
         """Steps that Keras runs in one call (`steps_per_execution`): 1, or all of an epoch.
@@ -98,8 +108,8 @@ class PixelFeed:
 
     def validation(self, rows: np.ndarray) -> tf.data.Dataset:
         """These patches once, as they are."""
-        # Batches of another size for each fold would each be traced anew; a remainder that is dropped must not be all.
-        batch = min(PREDICTION_BATCH, len(rows)) if self.drop_remainder else PREDICTION_BATCH
+        # Batches of another size for each fold would each be traced anew.
+        batch = _fullest(len(rows), self.replicas) if self.drop_remainder else PREDICTION_BATCH
         return self._batches(rows, batch_size=batch, shuffle=False, epochs=1, drop_remainder=self.drop_remainder)
 
     def pixels(self, rows: np.ndarray) -> tf.data.Dataset:
@@ -164,6 +174,14 @@ class FeatureFeed(PixelFeed):
     def pixels(self, rows: np.ndarray) -> tf.data.Dataset:
         sample = super()._batches(rows, batch_size=8, shuffle=True, policy=self.policy, views=self.views, epochs=1)
         return sample.map(lambda x, *_: x).take(1)
+
+
+def _fullest(rows: int, replicas: int) -> int:
+    """The batch size, a multiple of the replicas and not small, that leaves out the fewest rows."""
+    largest = min(rows, PREDICTION_BATCH) // replicas * replicas
+    if not largest:
+        raise InputError(f"{rows} patches cannot choose the epoch on {replicas} devices: give more of them.")
+    return min(range(largest, largest // 2, -replicas), key=lambda size: rows % size)
 
 
 def make_feed(

@@ -49,7 +49,8 @@ def _tracked(base: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Op
     class Tracked(base):
         def build(self, variables):
             super().build(variables)
-            self.gradient_norm = self.add_variable((), name="gradient_norm")
+            if self.track:
+                self.gradient_norm = self.add_variable((), name="gradient_norm")
 
         def apply(self, grads, trainable_variables=None):
             grads = list(grads)
