@@ -165,5 +165,14 @@ def _with_ray(study: "Study", units: Sequence, parts: Sequence["Part"], bar: tqd
     while waiting:
         done, waiting = ray.wait(waiting)
         for finished in done:
-            bar.set_postfix_str(ray.get(finished))
+            try:
+                bar.set_postfix_str(ray.get(finished))
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error  # The training's own error.
+            except ray.exceptions.RayError as error:
+                raise InputError(
+                    f"A training's process on Ray died {MOST_DEATHS + 1} times, probably for want of memory "
+                    f"({type(error).__name__}): give each machine fewer CPUs (ray start --num-cpus). What is finished "
+                    "is kept."
+                ) from None
             bar.update()

@@ -70,6 +70,21 @@ def test_two_processes_train_what_one_would(study):
     pd.testing.assert_frame_equal(together.reset_index(drop=True), serial.reset_index(drop=True), rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_ray_trains_what_one_process_would(study, monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    parts = fold_parts(study)
+    try:
+        fan_out(study, [("resnet10", part) for part in parts], parts, backend="ray", progress=False)
+    finally:
+        ray.shutdown()
+    spread = train_all(study, parts, progress=False)
+    shutil.rmtree(study.run.path / "state")
+    serial = train_all(study, parts, progress=False)
+    pd.testing.assert_frame_equal(spread.reset_index(drop=True), serial.reset_index(drop=True), rtol=1e-5)
+
+
 def _die(config, run, backbone, part, parts):
     os.kill(os.getpid(), signal.SIGKILL)
 
