@@ -42,7 +42,7 @@ def outcome_lines(run: Path, config: dict, trials: Trials, measured_trial: str, 
     chosen, default = (float(wrong[name].mean()) for name in ("chosen", "default"))
     gain, low, high = interval(wrong["default"] - wrong["chosen"], rows["Writer"], config["seed"])
     verdict = "beats the default" if low > 0 else "does not beat the default"
-    if low <= 0 < gain:
+    if low <= 0 < round(gain, 2):
         verdict = "is better than the default, but not beyond chance"
     writers = rows["Writer"].nunique()
     by = f"{writers} writers" if writers < len(rows) else "characters"

@@ -93,7 +93,7 @@ def _outer(measured: Measured, config: dict, trials: Trials, measured_trial: str
     gain, low, high = difference(measured, config["seed"])
     chosen, default = scores["chosen"]["mae"], scores["default"]["mae"]
     verdict = "beats the default" if low > 0 else "does not beat the default"
-    if low <= 0 < gain:
+    if low <= 0 < round(gain, 2):
         verdict = "is better than the default, but not beyond chance"
     title = f"The chosen configuration {verdict}: MAE {chosen:.2f} against {default:.2f} years"
     searched, outer = best.objective, scores["chosen"][objective.name]
