@@ -16,8 +16,8 @@ hopeless trials cut. Each way starts with an empty feature cache and pays for fi
 Times do not depend on the weights, but whether a trial can learn does, and so what can be cut: the second command
 trains a network on drawn handwriting for some minutes, from which the third starts. Augmented copies are the same for
 both (`--views`), so both see the same pixels. With `--folder` a benchmark that was ended by `--minutes` or killed goes
-on; with `--plain-folds` only so many folds of one trial of each unfreeze ratio are run the plain way, and its time is
-extrapolated from them by ratio.
+on; until all plain folds are run, or with `--plain-folds` so many of one trial of each unfreeze ratio, the time of the
+others is taken from those of the same ratio.
 """
 
 import os
@@ -38,10 +38,9 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 import tyro
-from search_study import Settings, make_study
+from search_study import Settings, make_study, with_own_weights
 from side_by_side import machine
 
-from age_keras.backbones.registry import build_backbone
 from age_keras.data.pipeline import batches, steps
 from age_keras.files import write_json
 from age_keras.models.age import build_age_model, unfreeze
@@ -162,61 +161,66 @@ def plain_search(settings: Settings, folder: Path, notes: Notes) -> None:
 
 
 def plain_folds(settings: Settings, folder: Path, records: list, notes: Notes) -> dict[str, list[dict]]:
-    """Some plain folds of these trials: all, or a sample of a trial of each ratio. By trial, where there are any."""
+    """The plain folds of these trials, by trial: those in the notes, and more while there is time."""
     study = make_study(settings, folder / "plain")
     model = Plain(study, search_parts(study, settings.folds)[0], notes)
-    found, sampled = {}, {}
-    for record in records:
+    found = {record.trial: [] for record in records}
+    for record in first_of_ratio(records) if settings.plain_folds else records:
         hp = keras_tuner.HyperParameters()
         hp.values = dict(record.values)
-        count, ratio = settings.plain_folds or settings.folds, hp.values["unfreeze"]
-        if settings.plain_folds and ratio in sampled:
-            found[record.trial] = sampled[ratio]
-            continue
         # The same oracle and seed: our trials are Keras Tuner's.
         with contextlib.suppress(OverError):
-            found[record.trial] = sampled[ratio] = [model.fold(hp, part) for part in model.parts[:count]]
+            for part in model.parts[: settings.plain_folds or settings.folds]:
+                found[record.trial].append(model.fold(hp, part))
     return found
 
 
+def first_of_ratio(records: list) -> list:
+    """The first trial of each unfreeze ratio."""
+    return list({record.values["unfreeze"]: record for record in reversed(records)}.values())
+
+
+def plain_seconds(settings: Settings, records: list, plain: dict[str, list[dict]]) -> float | None:
+    """Of all folds of these trials: one that was not run takes as long as those of its ratio. None without any."""
+    by_ratio: dict[float, list[float]] = {}
+    for record in records:
+        by_ratio.setdefault(record.values["unfreeze"], []).extend(fold["seconds"] for fold in plain[record.trial])
+    if not records or not all(by_ratio.values()):
+        return None
+    total = 0.0
+    for record in records:
+        own = [fold["seconds"] for fold in plain[record.trial]]
+        total += sum(own) + (settings.folds - len(own)) * float(np.mean(by_ratio[record.values["unfreeze"]]))
+    return total
+
+
 def compare(settings: Settings, name: str, seconds: float, records: list, plain: dict[str, list[dict]]) -> None:
-    """Prints one of our ways against the plain one, over the trials that both know."""
-    if not records or any(record.trial not in plain for record in records):
-        print(f"{name}: {len(records)} trials in {seconds:.0f} s; not all of them have plain folds yet.")
+    """Prints one of our ways against the plain one."""
+    slow, wanted = plain_seconds(settings, records, plain), len(records) * settings.folds
+    if slow is None:
+        print(f"{name}: {len(records)} trials in {seconds:.0f} s; there are not enough plain folds yet.")
         return
-    slow = sum(settings.folds * float(np.mean([f["seconds"] for f in plain[r.trial]])) for r in records)
-    folds = sum(len(record.folds) for record in records)
-    how = "extrapolated from a sample of folds of each ratio" if settings.plain_folds else "all folds"
+    run = sum(len(folds) for folds in plain.values())
+    how = "all folds" if run == wanted else f"{run} of {wanted} folds, the others as those of the same ratio"
     print(
-        f"{name}: {len(records)} trials, {folds} of {len(records) * settings.folds} folds, {seconds:.0f} s; "
-        f"plain Keras Tuner {slow:.0f} s ({how}): {slow / seconds:.1f} times faster"
+        f"{name}: {len(records)} trials, {sum(len(record.folds) for record in records)} of {wanted} folds, "
+        f"{seconds:.0f} s; plain Keras Tuner {slow:.0f} s ({how}): {slow / seconds:.1f} times faster"
     )
-    whole = [record for record in records if record.status == "complete"]
-    best = min(whole, key=lambda r: r.objective).trial
-    print(f"  its best trial: {best}")
-    if not settings.plain_folds:
-        scores = {r.trial: float(np.mean([fold["mae"] for fold in plain[r.trial]])) for r in records}
-        first = min(scores, key=scores.get)
-        print(f"  plain's best trial: {first} with MAE {scores[first]:.3f}; ours had there {scores[best]:.3f}")
-        print("  MAE by trial, plain:", [round(score, 2) for score in scores.values()])
-        print("  MAE by trial, ours: ", [round(record.objective, 2) for record in records])
+    whole = {r.trial: r.objective for r in records if r.status == "complete"}
+    scores = {trial: float(np.mean([f["mae"] for f in folds])) for trial, folds in plain.items() if folds}
+    scores = {trial: score for trial, score in scores.items() if len(plain[trial]) == settings.folds}
+    best = min(whole, key=whole.get)
+    print(f"  its best trial: {best} with MAE {whole[best]:.3f}")
+    if best in scores:
+        top = min(scores, key=scores.get)
+        print(f"  plain's best of {len(scores)} trials: {top}, MAE {scores[top]:.3f}; {best} has {scores[best]:.3f}")
+    print("  MAE by trial, plain:", {trial: round(score, 2) for trial, score in scores.items()})
+    print("  MAE by trial, ours: ", {r.trial: round(r.objective, 2) for r in records})
 
 
 def name_of(values: dict) -> str:
     """A trial by its values."""
     return json.dumps({name: round(value, 8) for name, value in sorted(values.items()) if "/" not in name})
-
-
-def with_own_weights(settings: Settings, folder: Path) -> Settings:
-    """With a file of the backbone's weights alone: to build a saved model each time would burden the plain side."""
-    if settings.weights == "none":
-        return settings
-    path = folder / "start.weights.h5"
-    if not path.exists():
-        written = folder / "written.weights.h5"
-        build_backbone(settings.backbone, settings.image_size, 1, settings.weights).save_weights(written)
-        written.replace(path)
-    return dataclasses.replace(settings, weights=str(path))
 
 
 def main(settings: Settings) -> int:
@@ -226,12 +230,13 @@ def main(settings: Settings) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     notes = Notes(folder, settings.minutes)
     settings = with_own_weights(settings, folder)
-    if settings.plain_folds:
-        # First the plain folds of trials that are known, so that a short time gives a ratio.
-        known = ours(dataclasses.replace(settings, ways=()), folder, "ours", notes)[1]
-        plain_folds(settings, folder, known, notes)
     results = {name: ours(settings, folder, name, notes) for name in ("ours", "cut")}
-    if not settings.plain_folds and "plain" in settings.ways:
+    if "plain" not in settings.ways:
+        notes.until = 0.0  # Only what is in the notes.
+    elif not settings.plain_folds:
+        # The best trials first, so that a short time tells how good the other side's choice is.
+        ranked = sorted(results["ours"][1], key=lambda record: record.objective)
+        plain_folds(settings, folder, ranked[:3], notes)
         plain_search(settings, folder, notes)
     for name, (seconds, records) in results.items():
         compare(settings, name, seconds, records, plain_folds(settings, folder, records, notes))

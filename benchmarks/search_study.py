@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from age_keras.backbones.registry import build_backbone
 from age_keras.data.patch_store import PatchStore
 from age_keras.data.samples import Samples
 from age_keras.models.age import ModelConfig
@@ -96,3 +97,15 @@ def make_study(settings: Settings, folder: Path) -> Study:
     folder.mkdir(parents=True, exist_ok=True)
     data = PatchData(store, ages[page].astype(np.float32)[:, None])
     return Study(config, Run(folder), Samples(folder, table), data, True)
+
+
+def with_own_weights(settings: Settings, folder: Path) -> Settings:
+    """With a file of the backbone's weights alone: to build a saved model each time would burden the plain side."""
+    if settings.weights == "none":
+        return settings
+    path = folder / "start.weights.h5"
+    if not path.exists():
+        written = folder / "written.weights.h5"
+        build_backbone(settings.backbone, settings.image_size, 1, settings.weights).save_weights(written)
+        written.replace(path)
+    return dataclasses.replace(settings, weights=str(path))
