@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from keras import layers
 
+from age_keras.backbones.batch_norm import BatchNorm
 from age_keras.backbones.gelu import gelu
 from age_keras.backbones.hierarchical_attention import branch_scale, hierarchical_level, window_level
 from age_keras.backbones.layer_norm import LayerNorm
@@ -32,7 +33,7 @@ def _convolution(x, filters, name, strides=1, use_bias=False):
 
 
 def _batch_norm(x, name, epsilon=1e-5):
-    return layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)(x)
+    return BatchNorm(momentum=0.9, epsilon=epsilon, name=name)(x)
 
 
 def _stem(x, stem_width, width):

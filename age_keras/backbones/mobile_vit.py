@@ -13,6 +13,7 @@ import functools
 import keras
 from keras import layers, ops
 
+from age_keras.backbones.batch_norm import BatchNorm
 from age_keras.backbones.layer_norm import LayerNorm
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 from age_keras.backbones.stochastic_depth import rates, residual
@@ -110,7 +111,7 @@ def _convolution(x, filters, name, kernel=1, strides=1, activation=True):
         x = layers.DepthwiseConv2D(kernel, **options)(x)
     else:
         x = layers.Conv2D(filters, kernel, **options)(x)
-    x = layers.BatchNormalization(momentum=0.9, epsilon=EPSILON, name=f"{name}.bn")(x)
+    x = BatchNorm(momentum=0.9, epsilon=EPSILON, name=f"{name}.bn")(x)
     return layers.Activation("silu", name=f"{name}.act")(x) if activation else x
 
 

@@ -7,12 +7,13 @@ minutes what the big networks cannot learn without ImageNet weights.
 
 from keras import layers
 
+from age_keras.backbones.batch_norm import BatchNorm
 from age_keras.backbones.registry import BackboneSpec, register
 
 
 def _convolution(x, filters, kernel, strides, name):
     x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    return BatchNorm(momentum=0.9, name=f"{name}_bn")(x)
 
 
 def _basic_block(x, filters, strides, name):

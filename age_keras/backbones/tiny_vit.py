@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from age_keras.backbones.batch_norm import BatchNorm
 from age_keras.backbones.gelu import gelu
 from age_keras.backbones.interpolation import resize_bicubic
 from age_keras.backbones.layer_norm import LayerNorm
@@ -74,7 +75,7 @@ def _convolution(x, filters, name, kernel=1, strides=1, gamma="ones"):
         x = layers.DepthwiseConv2D(kernel, **options)(x)
     else:
         x = layers.Conv2D(filters, kernel, **options)(x)
-    return layers.BatchNormalization(momentum=0.9, epsilon=EPSILON, gamma_initializer=gamma, name=f"{name}.bn")(x)
+    return BatchNorm(momentum=0.9, epsilon=EPSILON, gamma_initializer=gamma, name=f"{name}.bn")(x)
 
 
 def _gelu(x, name):

@@ -105,18 +105,25 @@ def test_xla(model):
     assert np.abs(np.asarray(compiled(x)) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
-def test_gradients_are_finite_and_reach_every_weight(model):
+@pytest.mark.parametrize("xla", [False, True])
+def test_gradients_are_finite_and_reach_every_weight(model, xla):
     import tensorflow as tf
 
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(tf.square(model(pixels(model), training=True)))
-    gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    before, trainable = model.get_weights(), [v.value for v in model.trainable_variables]
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(x, training=True)))
+        return tape.gradient(loss, trainable)
+
+    gradients = (tf.function(step, jit_compile=True) if xla else step)(tf.constant(pixels(model)))
+    model.set_weights(before)  # the running statistics as they were
     missing = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None]
     assert not missing
     assert all(np.isfinite(tf.convert_to_tensor(g)).all() for g in gradients)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"])
 def test_half_precision(model, family, policy, tmp_path):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)

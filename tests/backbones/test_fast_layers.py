@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from age_keras.backbones.batch_norm import BatchNorm
 from age_keras.backbones.gelu import gelu
 from age_keras.backbones.layer_norm import LayerNorm
 
@@ -48,6 +49,36 @@ def test_layer_norm_in_half_precision_computes_in_single():
     layer = LayerNorm(epsilon=1e-5, dtype="mixed_float16")
     assert layer(x).dtype == "float16"
     assert np.isfinite(layer(x)).all()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("trainable", [False, True])
+def test_batch_norm(compiled, trainable):
+    x = values((4, 3, 5, 8))
+    pair = []
+    for kind in (BatchNorm, keras.layers.BatchNormalization):
+        layer = kind(momentum=0.9, epsilon=1e-5)
+        layer.build(x.shape)
+        layer.set_weights([np.linspace(-1, 2, 8), np.linspace(3, 4, 8), np.zeros(8), np.ones(8)])
+        layer.trainable = trainable
+        variables = [layer.gamma, layer.beta]
+
+        def train(x, layer=layer):
+            return layer(x, training=True)
+
+        call = tf.function(train, jit_compile=True) if compiled else train
+        pair.append([call(x), layer(x), *gradients(call, x, variables), *layer.get_weights()])
+    for one, other in zip(*pair, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    assert (np.asarray(layer.moving_mean) != 0).all() == trainable
+
+
+def test_batch_norm_without_scale_in_half_precision():
+    x = tf.cast(values((4, 3, 5, 8), scale=300.0), "float16")
+    layer = BatchNorm(scale=False, dtype="mixed_float16")
+    assert layer(x, training=True).dtype == "float16"
+    theirs = keras.layers.BatchNormalization(scale=False, dtype="mixed_float16")
+    np.testing.assert_allclose(layer(x, training=True), theirs(x, training=True), atol=2e-3)
 
 
 def test_saved_under_their_names(tmp_path):
