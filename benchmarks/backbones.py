@@ -1,12 +1,13 @@
 """Backbones forward and in a training step, beside the same network in PyTorch on the same thread, in one run.
 
-    python benchmarks/backbones.py                                  # one variant a family
+    python benchmarks/backbones.py                                  # the CNNs and one transformer a family
+    python benchmarks/backbones.py --names all                      # the whole registry: half an hour
     python benchmarks/backbones.py --names swinv2_tiny beit_base --batch 8
-    TF_ENABLE_ONEDNN_OPTS=1 python benchmarks/backbones.py          # as `age-keras` and `python -m experiments` run
 
 Prints a Markdown table: processor milliseconds an image (the best of a few rounds, which alternate between the two) and
 PyTorch's over ours: over 1 is faster than PyTorch. Both compute on `--threads` threads. PyTorch's network is timm's, in
-the faster of its two memory layouts, or NVIDIA's FasterViT; where none is installed, only ours is timed.
+the faster of its two memory layouts, or NVIDIA's FasterViT; where none is installed, or none exists (keras-cv's MiT,
+resnet10, vit_tiny_32), only ours is timed. oneDNN is on, as importing age_keras before TensorFlow has it.
 """
 
 import argparse
@@ -17,33 +18,51 @@ import time
 from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from age_keras.backbones import build_backbone, get_spec
+from age_keras.backbones import build_backbone, get_spec, names
 
 DEFAULT = (
+    "resnet50",
+    "inception_v3",
+    "inception_resnet_v2",
+    "densenet121",
+    "efficientnetv2_m",
+    "mobilenetv3_small",
     "mobilevit_xxs",
     "convnextv2_atto",
     "swinv2_tiny",
-    "beit_base",
     "tinyvit_5m",
     "fastervit_0",
     "vit_tiny_16",
+    "beit_base",
     "mit_b0",
 )
+# timm's name of a backbone, by the beginning of ours; `{}` is the rest.
 TIMM = {
-    "beit": "beit_{}_patch16_224",
-    "convnextv2": "convnextv2_{}",
+    "beit_": "beit_{}_patch16_224",
+    "convnextv2_": "convnextv2_{}",
     "densenet121": "densenet121",
-    "dit": "beit_{}_patch16_224",
-    "mobilevit": "mobilevit_{}",
+    "dit_": "beit_{}_patch16_224",
+    "efficientnetv2_m": "tf_efficientnetv2_m",
+    "inception_resnet_v2": "inception_resnet_v2",
+    "inception_v3": "inception_v3",
+    "mobilenetv3_small": "tf_mobilenetv3_small_100",
+    "mobilevit_": "mobilevit_{}",
     "resnet50": "resnet50",
-    "swinv2": "swinv2_{}_window8_256",
-    "tinyvit": "tiny_vit_{}_224",
-    "vit": "vit_{}_patch{}_224",
+    "swinv2_": "swinv2_{}_window8_256",
+    "tinyvit_": "tiny_vit_{}_224",
+    "vit_base_": "vit_base_patch{}_224",
+    "vit_small_": "vit_small_patch{}_224",
+    "vit_tiny_16": "vit_tiny_patch16_224",
+}
+TIMM_OPTIONS = {
+    "dit_": {"use_abs_pos_emb": True, "use_rel_pos_bias": False},
+    "inception_v3": {"aux_logits": False},
 }
 Step = Callable[[], None]
 
@@ -70,18 +89,21 @@ def keras_steps(name: str, batch: int) -> tuple[Step, Step]:
 
 def torch_network(name: str):
     """The same network in PyTorch; None where there is none, or PyTorch is not installed."""
-    family, _, size = name.partition("_")
     if not all(importlib.util.find_spec(module) for module in ("torch", "timm")):
         return None
     import timm
 
-    if family == "fastervit":
+    if name.startswith("fastervit_"):
         try:
             from fastervit.models import faster_vit
         except ImportError:
             return None
-        return getattr(faster_vit, f"faster_vit_{size}_224")()
-    return timm.create_model(TIMM[family].format(*size.split("_")), num_classes=0) if family in TIMM else None
+        return getattr(faster_vit, f"faster_vit_{name[-1]}_224")()
+    beginning = next((beginning for beginning in TIMM if name.startswith(beginning)), None)
+    if beginning is None:
+        return None
+    options = TIMM_OPTIONS.get(beginning, {})
+    return timm.create_model(TIMM[beginning].format(name.removeprefix(beginning)), num_classes=0, **options)
 
 
 def torch_steps(network, side: int, batch: int, channels_last: bool) -> tuple[Step, Step]:
@@ -158,7 +180,7 @@ def main() -> None:
         print("PyTorch is not installed: only Keras is timed.")
     columns = "| backbone | input | forward, ms | PyTorch | ratio | training step, ms | PyTorch | ratio |"
     print(f"{columns}\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
-    for name in arguments.names:
+    for name in names() if arguments.names == ["all"] else arguments.names:
         print(f"| {' | '.join(measured(name, arguments.batch, arguments.rounds))} |", flush=True)
         keras.backend.clear_session()
         gc.collect()
