@@ -244,6 +244,6 @@ class FeatureCache:
 
 
 def _percent(error: float) -> str:
-    """Rounded up to one figure, so that the parts of a run say the same."""
-    unit = 10 ** math.floor(math.log10(100 * error))
+    """Rounded up to a figure or two, so that the parts of a run say nearly the same."""
+    unit = min(0.1, 10.0 ** math.floor(math.log10(100 * error)))
     return f"at most {math.ceil(100 * error / unit) * unit:g} %"
