@@ -10,7 +10,7 @@
         --folder /tmp/search --minutes 12
 
 Plain: Keras Tuner's RandomSearch with a hypermodel that cross-validates by `Model.fit` on pixels, as users write it,
-and keeps each phase's best epoch.
+and keeps the best epoch of both phases, as ours does.
 Ours: the same trials through `tuning`, with the prefix cache and the heads trained together; then once more with
 hopeless trials cut. Each way starts with an empty feature cache and pays for filling it. Seconds are of the processor.
 Times do not depend on the weights, but whether a trial can learn does, and so what can be cut: the second command
@@ -111,13 +111,14 @@ class Plain(keras_tuner.HyperModel):
         age = build_age_model(config.model, store.patches.shape[1], store.patches.shape[-1], median)
         arrays = (store.patches, self.study.data.targets, store.keys)
         shared = {"batch_size": training.batch_size, "seed": config.seed}
+        lowest, weights = float("inf"), None
         for phase in (training.head, training.fine_tune):
             if not phase.epochs:
                 continue
             unfreeze(age, phase.unfreeze)
             age.trained.compile(keras.optimizers.Adam(phase.learning_rate), loss="mae", metrics=["mae"])
             best = keras.callbacks.EarlyStopping("val_mae", patience=phase.epochs, restore_best_weights=True)
-            age.trained.fit(
+            fitted = age.trained.fit(
                 batches(*arrays, shuffle=True, indices=learn, **shared),
                 steps_per_epoch=steps(len(learn), training.batch_size, False),
                 validation_data=batches(*arrays, shuffle=False, epochs=1, indices=choose, **shared),
@@ -125,6 +126,9 @@ class Plain(keras_tuner.HyperModel):
                 callbacks=[best],
                 verbose=0,
             )
+            if min(fitted.history["val_mae"]) < lowest:
+                lowest, weights = min(fitted.history["val_mae"]), age.trained.get_weights()
+        age.trained.set_weights(weights)
         predicted = age.predictor.predict(store.patches[scored], verbose=0)
         pages = pd.DataFrame(predicted).groupby(store.page[scored]).mean()[0]
         return float(np.abs(pages - self.study.table["Age"].to_numpy()[pages.index]).mean())
