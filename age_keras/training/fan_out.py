@@ -4,7 +4,7 @@
     RAY_ADDRESS=auto python -m experiments.cross_validation --data DIR --runtime.workers 0
 
 Each training is a unit that ends in a record under the run's `state/` and resumes from there, so it does not matter
-which process runs it, or how often one dies. With Ray (`pip install age_keras[ray]`) and a cluster that it reaches, the
+which process runs it, or how often one dies. With Ray (`pip install -e .[ray]`) and a cluster that it reaches, the
 units run on all of its machines, which share the data and the run's folder; else on processes of this machine.
 """
 
@@ -152,7 +152,7 @@ def _settle(places, workers: int) -> None:
 
 def _with_ray(study: "Study", units: Sequence, parts: Sequence["Part"], bar: tqdm) -> None:
     if importlib.util.find_spec("ray") is None:
-        raise InputError("The backend `ray` needs Ray: pip install 'age_keras[ray]'.")
+        raise InputError("The backend `ray` needs Ray: pip install -e '.[ray]'.")
     import ray
 
     if not ray.is_initialized():
