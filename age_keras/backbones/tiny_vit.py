@@ -210,6 +210,6 @@ def _variant(spec: BackboneSpec, embed_dims: tuple[int, ...], num_heads: tuple[i
 
 # The published stochastic depth is 0.0, 0.1 and 0.2. The published networks at 384 and 512 pixels are the largest one
 # with window_sizes=(12, 12, 24, 12) and (16, 16, 32, 16).
-tinyvit_5m = _variant(_spec("5m", 5_071_124, 5.4, 1.26), (64, 128, 160, 320), (2, 4, 5, 10))
+tinyvit_5m = _variant(_spec("5m", 5_071_124, 5.4, 1.25), (64, 128, 160, 320), (2, 4, 5, 10))
 tinyvit_11m = _variant(_spec("11m", 10_547_076, 11.0, 2.02), (64, 128, 256, 448), (2, 4, 8, 14))
 tinyvit_21m = _variant(_spec("21m", 20_620_416, 21.0, 4.25), (96, 192, 384, 576), (3, 6, 12, 18))
