@@ -23,7 +23,7 @@ import numpy as np
 
 LEVELS = (0.96, 0.99, 0.995)
 BATCH = 128
-PEAK_RATE, WARM_UP, CYCLE = 6e-3, 100, 4500  # Of ours, in steps; chosen on training digits of held-out writers.
+PEAK_RATE, WARM_UP, CYCLE = 6e-3, 100, 4500  # Of ours, in steps; docs/digits.md says how they were chosen.
 
 
 class Race:
