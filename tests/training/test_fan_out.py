@@ -103,5 +103,5 @@ def test_the_number_of_workers_does_not_name_the_run(study):
 
 def test_without_ray_the_error_names_the_extra(study, monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"age_keras\[ray\]"):
+    with pytest.raises(InputError, match=r"pip install -e .*ray"):
         fan_out(study, [("resnet10", part) for part in fold_parts(study)], [], backend="ray", progress=False)
