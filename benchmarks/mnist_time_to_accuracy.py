@@ -88,7 +88,7 @@ def race_ours(path: Path, seconds: float) -> dict:
 
     x, y, x_test, y_test = read(path)
     keras.utils.set_random_seed(0)
-    model = build_recogniser(RecogniserConfig(detail=0, stem=16, stages=((32,), (48, 48)), units=48))
+    model = build_recogniser(RecogniserConfig(detail=(), stem=16, stages=((32,), (48, 48)), units=48))
     to_logits = logits_model(model)
     optimizer = keras.optimizers.AdamW(PEAK_RATE, weight_decay=0.02)
     optimizer.build(model.trainable_variables)

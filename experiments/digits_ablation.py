@@ -28,7 +28,7 @@ CHANGES = {
     "single-head attention": {"attention": "dot"},
     "no recurrence, no attention": {"recurrence": "none", "attention": "none"},
     "rows instead of columns": {"sequence": "rows"},
-    "full resolution first": {"detail": 8},
+    "full resolution first": {"detail": (8,)},
     "no batch normalisation": {"normalise": False},
 }
 TRAINING_CHANGES = {

@@ -24,7 +24,7 @@ from age_keras.training.digits import RecogniserTraining
 from age_keras.training.digits_seeds import Confidence
 
 ROBUST_MODEL = RecogniserConfig(
-    detail=0, stem=24, stages=((32,), (64,)), units=64, bidirectional=False, dropout=0.0, normalise=False
+    detail=(), stem=24, stages=((32,), (64,)), units=64, bidirectional=False, dropout=0.0, normalise=False
 )
 ROBUST_TRAINING = RecogniserTraining(
     epochs=14,

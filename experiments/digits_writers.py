@@ -27,7 +27,7 @@ from age_keras.training.digits import RecogniserTraining
 
 STUDENTS = 4  # The part of NIST's collection ("hsf") that high-school students wrote.
 CLASSES = ("employee", "student")
-MODEL = RecogniserConfig(detail=0, stem=16, stages=((24,), (48,)), units=32, heads=2, bidirectional=False, dropout=0.2)
+MODEL = RecogniserConfig(detail=(), stem=16, stages=((24,), (48,)), units=32, heads=2, bidirectional=False, dropout=0.2)
 TRAINING = RecogniserTraining(
     epochs=6, learning_rate=3e-3, warp=WarpSettings(rotation=3, zoom=0.03, shear=0.03, shift=0.05, elastic=0.3)
 )

@@ -80,8 +80,8 @@ def recogniser(
     width = hp.Choice("width", [1.0, 0.5, 0.75, 1.5], ordered=True)
     model = replace(
         model,
-        detail=_wide(model.detail, width) if model.detail else 0,
-        stem=_wide(model.stem, width),
+        detail=tuple(_wide(filters, width) for filters in model.detail),
+        stem=_wide(model.stem, width) if model.stem else 0,
         stages=tuple(tuple(_wide(filters, width) for filters in stage) for stage in model.stages),
         sequence=hp.Choice("sequence", ["columns", "rows"]),
         recurrence=hp.Choice("recurrence", ["gru", "lstm", "none"]),

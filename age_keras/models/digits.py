@@ -16,9 +16,10 @@ class RecogniserConfig:
     """The shape of a recogniser. The defaults have about 265,000 parameters for ten classes.
 
     Args:
-        detail: filters of a 3x3 convolution at full resolution before the stem; 0 leaves it out.
+        detail: filters of the 3x3 convolutions at full resolution before the stem, without padding: what each drops,
+            a pixel at every side, is the margin.
         stem: filters of the convolution that halves the image: it sees 5x5 pixels, alone or through `detail` (then it
-            is 3x3), has stride 2 and no padding: what it drops is the margin.
+            is 3x3), has stride 2 and no padding; 0 leaves it out.
         stages: filters of the 3x3 convolutions: one tuple per resolution, each after the first opens with stride 2.
         sequence: how the map of features becomes a sequence: its columns, left to right, or its rows, top to bottom.
         encoder: what reads the sequence: a recurrent layer or transformer blocks.
@@ -34,7 +35,7 @@ class RecogniserConfig:
         unroll: write the recurrence out step by step: a few steps only, and it makes the file exportable to LiteRT.
     """
 
-    detail: int = 16
+    detail: tuple[int, ...] = (16,)
     stem: int = 32
     stages: tuple[tuple[int, ...], ...] = ((32,), (64, 64, 96))
     sequence: Literal["columns", "rows"] = "columns"
@@ -53,7 +54,7 @@ class RecogniserConfig:
 def small_config() -> RecogniserConfig:
     """A recogniser of fewer than 25,000 parameters."""
     return RecogniserConfig(
-        detail=0, stem=12, stages=((16, 16), (24, 24)), units=24, heads=2, bidirectional=False, dropout=0.0
+        detail=(), stem=12, stages=((16, 16), (24, 24)), units=24, heads=2, bidirectional=False, dropout=0.0
     )
 
 
@@ -79,20 +80,16 @@ def build_recogniser(
     """
     config = config or RecogniserConfig()
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+    if not (config.detail or config.stem or any(config.stages)):
+        raise ValueError(f"a recogniser needs a convolution: detail, stem or stages. Received: config={config!r}")
     if len(names) < 2:
         raise ValueError(f"a recogniser needs at least two classes. Received: classes={classes!r}")
     if image_size < 12:
         raise ValueError(f"image_size must be at least 12. Received: image_size={image_size}")
     pixels = layers.Input((image_size, image_size, channels), name="pixels")
     x = layers.Rescaling(1 / 255, name="scale")(pixels)
-    if config.detail:
-        x = _convolution(x, config.detail, 3, 1, "valid", config.normalise, "detail")
-    x = _convolution(x, config.stem, 3 if config.detail else 5, 2, "valid", config.normalise, "stem")
-    for i, filters in enumerate(config.stages):
-        for j, width in enumerate(filters):
-            last = i == len(config.stages) - 1 and j == len(filters) - 1
-            name = "features" if last else f"stage{i + 1}_{j + 1}"
-            x = _convolution(x, width, 3, 2 if i and j == 0 else 1, "same", config.normalise, name)
+    for name, filters, kernel, stride, padding in _convolutions(config):
+        x = _convolution(x, filters, kernel, stride, padding, config.normalise, name)
     x = _sequence(x, config)
     x = _transformer(x, config) if config.encoder == "transformer" else _recurrence(x, config)
     x = _attend(x, config)
@@ -105,6 +102,17 @@ def build_recogniser(
 def logits_model(model: keras.Model) -> keras.Model:
     """The same network up to its logits: what temperature scaling and attacks work on."""
     return keras.Model(model.input, model.get_layer("logits").output, name="logits")
+
+
+def _convolutions(config):
+    """(name, filters, kernel, stride, padding) of each convolution, in order; the last is `features`."""
+    found = [(f"detail{i + 1}", filters, 3, 1, "valid") for i, filters in enumerate(config.detail)]
+    if config.stem:
+        found.append(("stem", config.stem, 3 if config.detail else 5, 2, "valid"))
+    for i, stage in enumerate(config.stages):
+        for j, filters in enumerate(stage):
+            found.append((f"stage{i + 1}_{j + 1}", filters, 3, 2 if i and j == 0 else 1, "same"))
+    return [*found[:-1], ("features", *found[-1][1:])]
 
 
 def _convolution(x, filters, kernel, stride, padding, normalise, name):

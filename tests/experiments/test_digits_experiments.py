@@ -17,7 +17,7 @@ from age_keras.models.digits import RecogniserConfig
 from age_keras.training.digits import RecogniserTraining
 from experiments import digits_ablation, digits_emnist, digits_mnist, digits_robust, digits_writers
 
-TINY = RecogniserConfig(detail=0, stem=4, stages=((6,), (8,)), units=8, recurrence="none", heads=2, dropout=0.0)
+TINY = RecogniserConfig(detail=(), stem=4, stages=((6,), (8,)), units=8, recurrence="none", heads=2, dropout=0.0)
 QUICK = RecogniserTraining(epochs=1, batch_size=64, learning_rate=0.01)
 
 

@@ -7,7 +7,7 @@ import pytest
 from age_keras.explain.digits import attention_map, grad_cam, shapley_tiles
 from age_keras.models.digits import RecogniserConfig, build_recogniser
 
-TINY = {"detail": 0, "stem": 4, "stages": ((4,), (6,)), "units": 8, "heads": 2, "normalise": False}
+TINY = {"detail": (), "stem": 4, "stages": ((4,), (6,)), "units": 8, "heads": 2, "normalise": False}
 
 
 def _image():

@@ -10,7 +10,7 @@ from age_keras.models.attention import DotProductAttention, PositionEmbedding
 from age_keras.models.calibrated import CalibratedSoftmax
 from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model, small_config
 
-TINY = {"detail": 0, "stem": 4, "stages": ((4,), (6,)), "units": 8, "heads": 2, "blocks": 1}
+TINY = {"detail": (), "stem": 4, "stages": ((4,), (6,)), "units": 8, "heads": 2, "blocks": 1}
 
 
 def _images(count=3, side=28, channels=1):
@@ -67,7 +67,8 @@ OPTIONS = [
         {"recurrence": r, "attention": a}
         for r, a in itertools.product(("lstm", "gru", "none"), ("none", "dot", "multihead"))
     ),
-    {"detail": 3},
+    {"detail": (3,)},
+    {"detail": (3, 4), "stem": 0, "stages": ()},
     {"bidirectional": False},
     {"sequence": "rows"},
     {"encoder": "transformer"},

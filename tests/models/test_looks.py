@@ -8,7 +8,7 @@ from age_keras.explain.digits import attention_map, grad_cam
 from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model
 from age_keras.models.looks import one_look, with_looks
 
-TINY = RecogniserConfig(detail=0, stem=4, stages=((4,), (6,)), units=8, heads=2)
+TINY = RecogniserConfig(detail=(), stem=4, stages=((4,), (6,)), units=8, heads=2)
 
 
 def test_an_answer_is_the_mean_over_moved_copies(tmp_path):

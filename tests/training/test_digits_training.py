@@ -15,7 +15,7 @@ from age_keras.training.digits import RecogniserTraining, augmented_batches, pre
 from age_keras.training.schedules import WarmupCosine, learning_rate
 
 TINY = RecogniserConfig(
-    detail=0, stem=4, stages=((6,), (8,)), units=8, recurrence="none", attention="none", dropout=0.1
+    detail=(), stem=4, stages=((6,), (8,)), units=8, recurrence="none", attention="none", dropout=0.1
 )
 FAST = RecogniserTraining(epochs=3, batch_size=64, learning_rate=0.01)
 
