@@ -115,10 +115,21 @@ DIT = {
     "base": (768, 12, 12, 0.1, 85_806_336, 17.56, 87.0),
     "large": (1024, 24, 16, 1e-5, 303_324_160, 61.55, 304.0),
 }
-REVISIONS = {  # of the published weights, where known
-    "beit_large": "f0459e9f33f2f7818e1c2f5c0c946b535d0da180",
-    "dit_base": "5f3a1d82def5866db1ac86d7701fe4f508050f42",
+BEIT_WEIGHTS = {
+    # The authors' own release: no commit of the hub's repository is known to us.
+    "base": WeightSource(
+        location="https://github.com/addf400/files/releases/download/v1.0",
+        filename="beit_base_patch16_224_pt22k_ft22kto1k.pth",
+        revision="v1.0",
+    ),
+    "large": WeightSource(
+        location="timm/beit_large_patch16_224.in22k_ft_in22k_in1k",
+        filename="model.safetensors",
+        revision="f0459e9f33f2f7818e1c2f5c0c946b535d0da180",
+    ),
 }
+# No commit of the large one's repository is known to us.
+DIT_REVISIONS = {"base": "5f3a1d82def5866db1ac86d7701fe4f508050f42", "large": "main"}
 
 
 def _spec(name: str, depth: int, parameters: int, gflops: float, paper_parameters: float, **facts) -> BackboneSpec:
@@ -150,13 +161,7 @@ for _size, (_width, _depth, _heads, _scale, _parameters, _gflops, _paper) in BEI
             _paper,
             family="beit",
             paper="arXiv:2106.08254",
-            weights={
-                "imagenet": WeightSource(
-                    location=f"timm/beit_{_size}_patch16_224.in22k_ft_in22k_in1k",
-                    filename="model.safetensors",
-                    revision=REVISIONS.get(f"beit_{_size}", "main"),
-                )
-            },
+            weights={"imagenet": BEIT_WEIGHTS[_size]},
             note="Without the norm after the pooling.",
         )
     )(functools.partial(beit, embed_dim=_width, depth=_depth, num_heads=_heads, init_values=_scale))
@@ -175,7 +180,7 @@ for _size, (_width, _depth, _heads, _scale, _parameters, _gflops, _paper) in DIT
                 "documents": WeightSource(
                     location=f"microsoft/dit-{_size}",
                     filename="pytorch_model.bin",
-                    revision=REVISIONS.get(f"dit_{_size}", "main"),
+                    revision=DIT_REVISIONS[_size],
                     licence="not stated; the authors' code is MIT",
                 )
             },

@@ -114,15 +114,35 @@ VARIANTS = {
     "base": ((3, 3, 27, 3), 128, 87_690_752, 15.35, 89.0, "fcmae_ft_in22k_in1k"),
 }
 
-REVISIONS = {  # of the published weights, where known
+REVISIONS = {  # of the published weights
+    "atto": "main",  # its digest is known instead
     "pico": "9df9f51175442fe04357bc12542a052122947083",
     "nano": "aacb23b94d2adf0b206df6c8a75798b672183d6d",
     "tiny": "ffa838d8226776254489707de230f0e10fffab66",
     "base": "9e250ed8f88b436472d2b24af26f82a8aa8c719d",
 }
 SHA256 = {"atto": "6389c2f5a427b01a922e66e6d352c707424cccb62390c6936bc612e3d10b7ebb"}
+LICENCE = {"licence": "CC-BY-NC-4.0", "commercial": False}
+WEIGHTS = {
+    size: WeightSource(
+        location=f"timm/convnextv2_{size}.{VARIANTS[size][-1]}",
+        # At pico's commit there is no other format yet.
+        filename="pytorch_model.bin" if size == "pico" else "model.safetensors",
+        revision=revision,
+        sha256=SHA256.get(size, ""),
+        **LICENCE,
+    )
+    for size, revision in REVISIONS.items()
+}
+# The authors' own release: no commit of the hub's repository is known to us.
+WEIGHTS["femto"] = WeightSource(
+    location="https://dl.fbaipublicfiles.com/convnext/convnextv2/im1k",
+    filename="convnextv2_femto_1k_224_ema.pt",
+    revision="im1k",
+    **LICENCE,
+)
 
-for _size, (_depths, _width, _parameters, _gflops, _paper, _training) in VARIANTS.items():
+for _size, (_depths, _width, _parameters, _gflops, _paper, _) in VARIANTS.items():
     register(
         BackboneSpec(
             name=f"convnextv2_{_size}",
@@ -134,17 +154,7 @@ for _size, (_depths, _width, _parameters, _gflops, _paper, _training) in VARIANT
             parameters=_parameters,
             paper_parameters=_paper,
             gflops=_gflops,
-            weights={
-                "imagenet": WeightSource(
-                    location=f"timm/convnextv2_{_size}.{_training}",
-                    # At pico's commit there is no other format yet.
-                    filename="pytorch_model.bin" if _size == "pico" else "model.safetensors",
-                    revision=REVISIONS.get(_size, "main"),
-                    sha256=SHA256.get(_size, ""),
-                    licence="CC-BY-NC-4.0",
-                    commercial=False,
-                )
-            },
+            weights={"imagenet": WEIGHTS[_size]},
             weight_map=WEIGHT_MAP,
             note="Without the norm after the pooling.",
             small=_size in ("atto", "femto"),
