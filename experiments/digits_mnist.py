@@ -52,7 +52,7 @@ class Config(SeedsConfig):
     """The experiment.
 
     Args:
-        data: the set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-lines.
+        data: the set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-words-text ...
         writers: who wrote each digit of MNIST; then the held-out part is of other writers.
         size: the usual recogniser, or one of fewer than 25,000 parameters (then `model` is not looked at).
     """

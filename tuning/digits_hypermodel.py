@@ -16,9 +16,9 @@ from tuning.spaces import recogniser
 
 
 def character_folds(characters: Characters, folds: int, seed: int = 0) -> np.ndarray:
-    """Folds from 1, disjoint by writer where the writers are known, else stratified by class. int64 (N,)."""
+    """Folds from 1, disjoint by writer where the writers are known and not the classes, else stratified. int64 (N,)."""
     rng = np.random.default_rng(seed)
-    if characters.writers is not None:
+    if characters.writers is not None and not characters.labelled_by_writer:
         names, rows = np.unique(characters.writers, return_inverse=True)
         return (rng.permutation(len(names)) % folds + 1)[rows]
     # Dealt out class by class: each fold has its share of each.

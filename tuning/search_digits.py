@@ -33,7 +33,7 @@ class DigitsSearchConfig(CharacterRun):
     """A search over the recogniser's space (`tuning.spaces.recogniser`).
 
     Attributes:
-        data: the set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-lines.
+        data: the set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-words-text ...
         writers: who wrote each digit of MNIST.
         model, training: what the space does not name, and the default that the choice is compared with.
         validation: characters that watch the last two trainings, a number or a fraction.

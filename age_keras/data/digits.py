@@ -12,7 +12,13 @@ from age_keras.data.idx import find_idx, read_idx
 from age_keras.errors import InputError
 
 DIGITS = tuple("0123456789")
-NAMES = ("digits", "mnist", *(f"emnist-{s}" for s in SPLITS), "folder", "iam-words", "iam-lines")
+IAM = {
+    "iam-words": ("words", "writer"),
+    "iam-lines": ("lines", "writer"),
+    "iam-words-text": ("words", "text"),
+    "iam-lines-text": ("lines", "text"),
+}
+NAMES = ("digits", "mnist", *(f"emnist-{s}" for s in SPLITS), "folder", *IAM)
 
 _HOW_MNIST = (
     "Give --path: mnist.npz (https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz) or the folder of "
@@ -27,7 +33,8 @@ def load_characters(
 
     Args:
         name: one of `NAMES`: "digits" (scikit-learn's, needs no file), "mnist", "emnist-balanced" and EMNIST's five
-            other splits, "folder", "iam-words", "iam-lines" (classes are the writers).
+            other splits, "folder", "iam-words" and "iam-lines" (the class is the writer), "iam-words-text" and
+            "iam-lines-text" (the class is what is written).
         path: the file or folder; what each set wants is said when it is missing.
         writers: for MNIST, `mnist_writers.npz`: who wrote each digit. Defaults to none.
         image_size: side of the images for "digits", "folder" and IAM; MNIST and EMNIST have 28. Defaults to 28.
@@ -46,8 +53,8 @@ def load_characters(
         characters = load_emnist(path, name.removeprefix("emnist").removeprefix("-") or "balanced")
     elif name == "folder":
         characters = load_folder(path, image_size)
-    elif name in ("iam-words", "iam-lines"):
-        characters = load_iam(path, name.removeprefix("iam-"), image_size=image_size)
+    elif name in IAM:
+        characters = load_iam(path, *IAM[name], image_size=image_size)
     else:
         raise InputError(f"there is no set of characters {name!r}; there are {', '.join(NAMES)}.")
     return characters if writers is None else with_mnist_writers(characters, writers)[0]

@@ -91,18 +91,25 @@ def load_iam(
 
     Returns:
         The characters, their writers with them; `split` is all "train" (IAM's own partitions are for text lines of
-        writers that are not in common: use `writer_holdout`).
+        writers that are not in common: use `writer_holdout`). Images that are missing or empty files (the published
+        words have two) are left out.
+
+    Raises:
+        InputError: the folder, its tables or all of its images are missing, or fewer than two classes are left.
     """
     if folder is None or not Path(folder).is_dir():
         raise InputError(f"IAM's folder is missing{'' if folder is None else f': {folder}'}. {_HOW}")
     if label not in ("writer", "text"):
         raise InputError(f"IAM's label is writer or text, not {label!r}.")
     table = read_iam(folder, level)
-    table = table[table.groupby(label)[label].transform("size") >= min_count]
-    missing = [p for p in table["path"] if not p.is_file()]
-    if len(missing) == len(table):
+    there = table[[p.is_file() and p.stat().st_size > 0 for p in table["path"]]]
+    if there.empty:
         raise InputError(f"none of IAM's {len(table)} images is in {Path(folder) / level}. {_HOW}")
-    table = table[[p.is_file() for p in table["path"]]]
+    table = there[there.groupby(label)[label].transform("size") >= min_count]
+    if table[label].nunique() < 2:
+        raise InputError(
+            f"{folder}: IAM's {level} have fewer than two {label}s with {min_count} images; unpack more of them."
+        )
     classes, labels = np.unique(table[label].to_numpy(str), return_inverse=True)
     _, writers = np.unique(table["writer"].to_numpy(str), return_inverse=True)
     characters = characters_from_files(

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from age_keras.data.characters import Characters, stratified_holdout, writer_folds, writer_holdout
+from age_keras.data.characters import Characters, split_parts, stratified_holdout, writer_folds, writer_holdout
 from age_keras.data.digits import load_characters, load_mnist, load_sklearn, with_mnist_writers
 from age_keras.data.emnist import CLASSES, SPLITS, load_emnist
 from age_keras.data.idx import read_idx, write_idx
@@ -150,8 +150,16 @@ def test_stratified_holdout_gives_every_class_its_share():
     assert not np.intersect1d(rest, held).size
     np.testing.assert_allclose(np.bincount(labels[held]), [10, 5, 2, 2, 1], atol=1)
     np.testing.assert_array_equal(stratified_holdout(labels, 0.1, seed=3)[1], held)
-    with pytest.raises(InputError, match="held out"):
-        stratified_holdout(labels, 1000)
+
+
+@pytest.mark.parametrize("hold_out", [stratified_holdout, writer_holdout])
+def test_from_one_on_a_size_is_a_number_below_a_fraction(hold_out):
+    rows = np.repeat(np.arange(20), 10)
+    for size in (50, 50.0, 0.25):
+        assert len(hold_out(rows, size)[1]) == 50
+    for size in (0, -0.1, 200, 1e9, float("inf"), float("nan")):
+        with pytest.raises(InputError, match="200 characters cannot be held out"):
+            hold_out(rows, size)
 
 
 def test_folds_keep_writers_apart_and_groups_in_proportion():
@@ -171,6 +179,24 @@ def test_writer_holdout_keeps_writers_apart_and_groups_in_proportion():
     rest, held = writer_holdout(writers, 0.25, groups=writers % 2)
     assert not np.intersect1d(writers[rest], writers[held]).size
     assert np.bincount(np.unique(writers[held]) % 2).tolist() == [5, 5]
+
+
+def test_where_the_class_is_the_writer_every_class_is_learnt_else_writers_are_apart():
+    writers = np.repeat(np.arange(6), 20)
+    images, split = _images(120), np.full(120, "train")
+    by_writer = Characters(images, 5 - writers, tuple("abcdef"), split, writers)
+    assert by_writer.labelled_by_writer
+    parts = split_parts(by_writer, 0.2)
+    assert all(set(part.labels) == set(range(6)) for part in parts.values())
+    by_text = Characters(images, np.arange(120) % 6, tuple("abcdef"), split, writers)
+    assert not by_text.labelled_by_writer
+    found = [set(part.writers) for part in split_parts(by_text, 20.0).values()]
+    assert sum(map(len, found)) == len(set().union(*found)) == 6
+    for wrong, key in (({"validation": 120}, "`validation`"), ({"validation": 0.1, "limit": -1}, "`limit`")):
+        with pytest.raises(InputError, match=key):
+            split_parts(by_text, **wrong)
+    groups = Characters(images, writers % 2, ("employee", "student"), split, writers)
+    assert not groups.labelled_by_writer
 
 
 def test_characters_that_do_not_fit_together_are_refused():

@@ -6,7 +6,7 @@ from PIL import Image
 
 from age_keras.data.character_images import load_folder, prepare_character, read_character
 from age_keras.data.digits import load_characters, load_sklearn
-from age_keras.data.iam import load_iam, read_iam
+from age_keras.data.iam import read_iam
 from age_keras.errors import InputError
 
 WORDS = """#--- words.txt ---#
@@ -43,13 +43,31 @@ def test_iam_words_and_lines_have_text_and_writer(iam):
 
 
 def test_iam_as_characters_by_writer_or_text(iam):
-    by_writer, by_text = load_characters("iam-words", iam), load_iam(iam, label="text", image_size=20)
+    by_writer, by_text = load_characters("iam-words", iam), load_characters("iam-words-text", iam, image_size=20)
     assert by_writer.classes == ("000", "001")
     assert by_text.classes == ("A", "MOVE")
     assert by_text.images.shape == (4, 20, 20)
     assert by_writer.images.max() > 150
     assert np.median(by_writer.images) < 30
     assert list(by_text.writers) == [0, 0, 1, 1]
+
+
+def test_pictures_of_no_bytes_are_left_out_as_missing_ones_are(iam):
+    (iam / "ascii" / "words.txt").write_text(WORDS + WORDS.replace("-00-0", "-01-0"))
+    paths = list(read_iam(iam)["path"])
+    for path in paths[4:]:
+        path.write_bytes(paths[0].read_bytes())
+    paths[0].write_bytes(b"")
+    paths[1].unlink()
+    found = load_characters("iam-words", iam)
+    assert len(found) == len(paths) - 2
+    for path in paths[1:]:
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="none of IAM's 8 images"):
+        load_characters("iam-words", iam)
+    paths[0].write_bytes(b"no picture")
+    with pytest.raises(InputError, match="fewer than two writers"):
+        load_characters("iam-words", iam)
 
 
 def test_a_row_that_is_not_iams_is_shown(iam):

@@ -31,6 +31,8 @@ def test_folds_keep_writers_together_or_classes_balanced(characters):
     numbers = character_folds(dataclasses.replace(characters, writers=writers), 4)
     assert set(numbers) == {1, 2, 3, 4}
     assert all(len(set(numbers[writers == writer])) == 1 for writer in range(12))
+    numbers = character_folds(dataclasses.replace(characters, writers=characters.labels), 4)
+    assert all((np.bincount(characters.labels[numbers == fold]) == 8).all() for fold in (1, 2, 3, 4))
 
 
 @pytest.mark.slow
