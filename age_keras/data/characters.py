@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -78,6 +79,40 @@ class Characters:
         return dataclasses.replace(self, writers=np.asarray(writers, np.int64))
 
 
+def join_published(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], source: str | Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Puts the two parts of a published set together.
+
+    Args:
+        train: images `uint8 (N, S, S)` and labels `(N,)`.
+        test: the same.
+        source: where they were read from, for the message.
+
+    Returns:
+        Images, labels `int64` and `split`, as `Characters` takes them.
+
+    Raises:
+        InputError: a part has another shape or type.
+    """
+    for name, (images, labels) in (("training", train), ("test", test)):
+        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != train[0].shape[1:]:
+            raise InputError(
+                f"{source}: the {name} images must be uint8 (N, S, S), not {images.dtype} {images.shape}; fetch them "
+                "again."
+            )
+        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+            raise InputError(
+                f"{source}: the {name} labels must be {len(images)} whole numbers, one for each image, not "
+                f"{labels.dtype} {labels.shape}; fetch them again."
+            )
+    return (
+        np.concatenate([train[0], test[0]]),
+        np.concatenate([train[1], test[1]]).astype(np.int64),
+        np.repeat(["train", "test"], [len(train[1]), len(test[1])]),
+    )
+
+
 def stratified_holdout(labels: Sequence[int], size: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Holds out a part in which every class has its share.
 
@@ -146,7 +181,7 @@ def _count(size: int | float, total: int) -> int:
 
 def _cannot_hold_out(size: int | float, total: int) -> InputError:
     return InputError(
-        f"{size:g} of {total} characters cannot be held out: give a fraction between 0 and 1, or a number below {total}."
+        f"{size:g} of {total} characters cannot be held out: give a fraction between 0 and 1, or a number below that."
     )
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from age_keras.data.character_images import load_folder
-from age_keras.data.characters import Characters, stratified_holdout
+from age_keras.data.characters import Characters, join_published, stratified_holdout
 from age_keras.data.emnist import SPLITS, load_emnist
 from age_keras.data.iam import load_iam
 from age_keras.data.idx import find_idx, read_idx
+from age_keras.data.npz import read_npz
 from age_keras.errors import InputError
 
 DIGITS = tuple("0123456789")
@@ -70,14 +71,8 @@ def load_mnist(path: str | Path | None = None) -> Characters:
         arrays = _mnist_from_npz(Path(path))
     else:
         raise InputError(f"MNIST is not at {path}. {_HOW_MNIST}")
-    (x_train, y_train), (x_test, y_test) = arrays
-    return Characters(
-        images=np.concatenate([x_train, x_test]),
-        labels=np.concatenate([y_train, y_test]).astype(np.int64),
-        classes=DIGITS,
-        split=np.repeat(["train", "test"], [len(y_train), len(y_test)]),
-        name="mnist",
-    )
+    images, labels, split = join_published(*arrays, source="MNIST" if path is None else path)
+    return Characters(images, labels, DIGITS, split, name="mnist")
 
 
 def load_sklearn(image_size: int = 28, seed: int = 0) -> Characters:
@@ -114,14 +109,17 @@ def with_mnist_writers(characters: Characters, path: str | Path) -> tuple[Charac
         raise InputError(
             f"there is no {path}; writers come from QMNIST's labels (https://github.com/facebookresearch/qmnist)."
         )
-    with np.load(path) as file:
-        keys = ("writer_train", "writer_test", "hsf_train", "hsf_test")
-        if missing := [k for k in keys if k not in file]:
-            raise InputError(f"{path} lacks {', '.join(missing)}.")
-        writers = np.concatenate([file["writer_train"], file["writer_test"]])
-        hsf = np.concatenate([file["hsf_train"], file["hsf_test"]]).astype(np.int64)
-    if len(writers) != len(characters):
-        raise InputError(f"{path} names {len(writers)} writers for {len(characters)} digits; they must be aligned.")
+    file = read_npz(path, ("writer_train", "writer_test", "hsf_train", "hsf_test"))
+    for name, array in file.items():
+        if array.dtype.kind not in "iu" or array.ndim != 1:
+            raise InputError(f"{path}: {name} must be whole numbers (N,), not {array.dtype} {array.shape}.")
+    writers = np.concatenate([file["writer_train"], file["writer_test"]])
+    hsf = np.concatenate([file["hsf_train"], file["hsf_test"]]).astype(np.int64)
+    if not len(writers) == len(hsf) == len(characters):
+        raise InputError(
+            f"{path} names {len(writers)} writers and {len(hsf)} of their groups for {len(characters)} digits; they "
+            "must be aligned."
+        )
     return characters.with_writers(writers), hsf
 
 
@@ -135,11 +133,8 @@ def _mnist_by_keras():
 
 
 def _mnist_from_npz(path: Path):
-    try:
-        with np.load(path) as file:
-            return (file["x_train"], file["y_train"]), (file["x_test"], file["y_test"])
-    except (KeyError, ValueError, OSError) as error:
-        raise InputError(f"{path} is not MNIST as Keras keeps it: {error}. {_HOW_MNIST}") from error
+    file = read_npz(path, ("x_train", "y_train", "x_test", "y_test"))
+    return (file["x_train"], file["y_train"]), (file["x_test"], file["y_test"])
 
 
 def _mnist_from_idx(folder: Path):

@@ -1,14 +1,14 @@
 """EMNIST (Cohen et al. 2017): all six splits, from NIST's archives or loose IDX files, turned upright."""
 
-import gzip
 import io
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from age_keras.data.characters import Characters
-from age_keras.data.idx import find_idx, read_idx
+from age_keras.data.characters import Characters, join_published
+from age_keras.data.idx import find_idx, parse_idx, read_idx
 from age_keras.errors import InputError
 
 _DIGITS = "0123456789"
@@ -50,15 +50,18 @@ def load_emnist(path: str | Path | None, split: str = "balanced") -> Characters:
     if path is None or not Path(path).exists():
         raise InputError(f"EMNIST's files are missing{'' if path is None else f' at {path}'}. {_HOW}")
     path = Path(path)
-    parts = _from_zip(path, split) if zipfile.is_zipfile(path) else None
-    if path.suffix == ".mat":
-        parts = _from_mat(path.read_bytes(), path)
-    elif path.is_dir():
+    if path.is_dir():
         parts = _from_folder(path, split)
+    elif path.suffix == ".mat":
+        named = next((s for s in SPLITS if path.stem.startswith(f"emnist-{s}")), split)
+        if named != split:
+            raise InputError(f"{path} is EMNIST's split {named!r}, not {split!r}; give emnist-{split}.mat.")
+        parts = _from_mat(path.read_bytes(), path)
+    else:
+        parts = _from_zip(path, split)
     if parts is None:
         raise InputError(f"{path} does not hold the files of EMNIST's split {split!r}. {_HOW}")
-    images = np.concatenate([parts["train"][0], parts["test"][0]])
-    labels = np.concatenate([parts["train"][1], parts["test"][1]]).astype(np.int64)
+    images, labels, where = join_published(parts["train"][:2], parts["test"][:2], path)
     if split == "letters" and len(labels) and labels.min() >= 1:
         labels = labels - 1  # Counted from 1, in this split alone.
     writers = [parts[p][2] for p in ("train", "test")]
@@ -66,7 +69,7 @@ def load_emnist(path: str | Path | None, split: str = "balanced") -> Characters:
         images=np.ascontiguousarray(images.transpose(0, 2, 1)),
         labels=labels,
         classes=CLASSES[split],
-        split=np.repeat(["train", "test"], [len(parts["train"][1]), len(parts["test"][1])]),
+        split=where,
         writers=None if writers[0] is None else np.concatenate(writers).astype(np.int64),
         name=f"emnist-{split}",
     )
@@ -88,24 +91,23 @@ def _from_folder(folder: Path, split: str) -> dict | None:
 
 
 def _from_zip(path: Path, split: str) -> dict | None:
-    import tempfile
-
-    with zipfile.ZipFile(path) as archive:
-        members = {Path(n).name: n for n in archive.namelist()}
-        if member := members.get(f"emnist-{split}.mat"):
-            return _from_mat(archive.read(member), path)
-        with tempfile.TemporaryDirectory() as folder:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {Path(n).name: n for n in archive.namelist()}
+            if member := members.get(f"emnist-{split}.mat"):
+                return _from_mat(archive.read(member), f"{path}: {member}")
+            parts = {}
             for part in ("train", "test"):
-                for name in _names(split, part):
-                    member = members.get(f"{name}.gz") or members.get(name)
-                    if member is None:
-                        return None
-                    data = archive.read(member)
-                    (Path(folder) / name).write_bytes(gzip.decompress(data) if member.endswith(".gz") else data)
-            return _from_folder(Path(folder), split)
+                found = [members.get(f"{name}.gz") or members.get(name) for name in _names(split, part)]
+                if None in found:
+                    return None
+                parts[part] = (*(parse_idx(archive.read(member), f"{path}: {member}") for member in found), None)
+            return parts
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+        raise InputError(f"{path} is no zip file, or is damaged or cut short ({error}). {_HOW}") from error
 
 
-def _from_mat(data: bytes, path: Path) -> dict:
+def _from_mat(data: bytes, name: str | Path) -> dict:
     """NIST's Matlab files: images as rows of 784 in Matlab's column order, which is the IDX files' order too."""
     import scipy.io
 
@@ -114,10 +116,10 @@ def _from_mat(data: bytes, path: Path) -> dict:
         return {
             part: (
                 np.asarray(dataset[part]["images"], np.uint8).reshape(-1, 28, 28),
-                np.asarray(dataset[part]["labels"]).ravel(),
+                np.asarray(dataset[part]["labels"]).ravel().astype(np.int64),
                 np.asarray(dataset[part]["writers"]).ravel() if "writers" in dataset[part] else None,
             )
             for part in ("train", "test")
         }
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a Matlab file of EMNIST: {error}. {_HOW}") from error
+    except Exception as error:  # SciPy raises whatever a damaged file leads it to.
+        raise InputError(f"{name} is no Matlab file of EMNIST, or is cut short ({error}). {_HOW}") from error

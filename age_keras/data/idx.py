@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,22 +24,28 @@ def read_idx(path: str | Path) -> np.ndarray:
     Raises:
         InputError: the file is not IDX, or is cut short.
     """
-    path = Path(path)
     try:
-        data = path.read_bytes()
+        return parse_idx(Path(path).read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def parse_idx(data: bytes, name: str) -> np.ndarray:
+    """As `read_idx`, from the bytes of a file; `name` is the file's, for the message."""
+    try:
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except (OSError, EOFError, gzip.zlib.error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{name} is damaged or cut short ({error}); fetch it again.") from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES:
-        raise InputError(f"{path} is not an IDX file; such files start with two zero bytes and a type.")
+        raise InputError(f"{name} is not an IDX file; such files start with two zero bytes and a type.")
     axes, kind = data[3], np.dtype(_TYPES[data[2]])
     start = 4 + 4 * axes
     if len(data) < start:
-        raise InputError(f"{path} is cut short within its header; fetch it again.")
+        raise InputError(f"{name} is cut short within its header; fetch it again.")
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", axes, 4))
     wanted = math.prod(shape) * kind.itemsize
     if len(data) - start != wanted:
-        raise InputError(f"{path} holds {len(data) - start} bytes where its header promises {wanted}; fetch it again.")
+        raise InputError(f"{name} holds {len(data) - start} bytes where its header promises {wanted}; fetch it again.")
     return np.frombuffer(data, kind, offset=start).reshape(shape).astype(kind.newbyteorder("="))
 
 

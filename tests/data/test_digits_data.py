@@ -125,22 +125,35 @@ def test_emnist_from_the_archive_in_a_folder_as_nist_packs_it(tmp_path):
         load_emnist(tmp_path / "gzip.zip", "balanced")
 
 
-def test_emnist_from_matlab_equals_idx_and_knows_writers(tmp_path):
+def _matlab_file(split):
     import scipy.io
 
-    (tmp_path / "idx").mkdir()
-    _write_emnist(tmp_path / "idx", "digits")
     dataset = {}
-    for part, (images, labels) in _emnist_parts("digits").items():
+    for part, (images, labels) in _emnist_parts(split).items():
         writers = np.arange(len(labels), dtype=np.uint16)[:, None]
         dataset[part] = {"images": images.reshape(-1, 784), "labels": labels[:, None], "writers": writers}
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, {"dataset": dataset})
+    return buffer.getvalue()
+
+
+def test_emnist_from_matlab_equals_idx_and_knows_writers(tmp_path):
+    (tmp_path / "idx").mkdir()
+    _write_emnist(tmp_path / "idx", "digits")
     with zipfile.ZipFile(tmp_path / "matlab.zip", "w") as archive:
-        archive.writestr("matlab/emnist-digits.mat", buffer.getvalue())
+        archive.writestr("matlab/emnist-digits.mat", _matlab_file("digits"))
     found = load_emnist(tmp_path / "matlab.zip", "digits")
     assert found.fingerprint == load_emnist(tmp_path / "idx", "digits").fingerprint
     assert list(found.part("test").writers) == list(range(10))
+
+
+def test_a_matlab_file_of_another_split_is_refused(tmp_path):
+    (tmp_path / "emnist-letters.mat").write_bytes(_matlab_file("letters"))
+    assert load_emnist(tmp_path / "emnist-letters.mat", "letters").classes == CLASSES["letters"]
+    with pytest.raises(InputError, match="split 'letters', not 'balanced'"):
+        load_emnist(tmp_path / "emnist-letters.mat")
+    (tmp_path / "emnist-letters.mat").rename(tmp_path / "mine.mat")
+    assert load_emnist(tmp_path / "mine.mat", "letters").labels.max() == 25
 
 
 def test_stratified_holdout_gives_every_class_its_share():
