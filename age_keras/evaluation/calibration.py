@@ -137,6 +137,10 @@ def conformal_sets(probabilities: np.ndarray, threshold: float) -> np.ndarray:
 def abstain_threshold(truth: np.ndarray, probabilities: np.ndarray, wanted_accuracy: float) -> float:
     """The lowest confidence at which the answers given are right as often as wanted.
 
+    Equal confidences stand or fall together. A model's file keeps the threshold in float32, and its probabilities are
+    float32 too; so the threshold is a float32 number, and the promise holds for the held-out images whether the given
+    probabilities or their float32 values are compared with it.
+
     Args:
         truth: `(N,)` labels of held-out images.
         probabilities: `(N, classes)`.
@@ -144,18 +148,22 @@ def abstain_threshold(truth: np.ndarray, probabilities: np.ndarray, wanted_accur
 
     Returns:
         The threshold: answers below it are "unsure". 0 where all answers may be given; just above the highest
-        confidence of a wrong answer where no smaller part is right often enough.
+        confidence where no part is right often enough.
     """
+    if not len(truth):
+        return 0.0
     confidence = probabilities.max(axis=1)
     wrong = probabilities.argmax(axis=1) != truth
-    order = np.argsort(-confidence, kind="stable")
-    error = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
-    good = np.flatnonzero(error <= 1 - wanted_accuracy + 1e-12)
-    if len(good) and good[-1] == len(order) - 1:
+    near = confidence.astype(np.float32)
+    below = np.where(near > confidence, np.nextafter(near, np.float32(-1)), near)
+    cuts = np.unique(below)
+    good = np.ones(len(cuts), bool)
+    for compared in (confidence, near):
+        answered, errors = (len(x) - np.searchsorted(np.sort(x), cuts) for x in (compared, compared[wrong]))
+        good &= errors <= (1 - wanted_accuracy + 1e-12) * answered
+    if good[0]:
         return 0.0
-    if len(good):
-        return float(confidence[order[good[-1]]])
-    return float(np.nextafter(confidence[wrong].max(), 2.0)) if wrong.any() else 0.0
+    return float(cuts[good][0] if good.any() else np.nextafter(near.max(), np.float32(2)))
 
 
 def risk_coverage(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -95,6 +95,36 @@ def test_the_abstain_threshold_keeps_its_promise_where_it_was_fitted():
     assert everything_wrong > probabilities.max()
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from([1e-9, 1e-7, 0.01]), st.booleans()), min_size=1),
+    st.sampled_from([0.5, 0.8, 0.95, 0.9995, 1.0]),
+    st.sampled_from([np.float64, np.float32]),
+)
+def test_of_what_is_answered_the_wanted_share_is_right_with_ties_too(rows, wanted, dtype):
+    # Many equal confidences, and some so near to each other that they are equal in float32.
+    confidence = np.array([1 - steps * size for steps, size, _ in rows])
+    probabilities = np.stack([confidence, 1 - confidence], axis=1).astype(dtype)
+    truth = np.array([0 if right else 1 for _, _, right in rows])
+    at = calibration.abstain_threshold(truth, probabilities, wanted)
+    assert at == np.float32(at)
+    for compared in (probabilities.max(axis=1), probabilities.max(axis=1).astype(np.float32)):
+        given_ = compared >= np.float32(at)
+        assert not given_.any() or (truth == 0)[given_].mean() >= wanted - 1e-9
+    if all(right for _, _, right in rows):
+        assert at == 0
+
+
+def test_ties_at_the_highest_confidence_are_not_cut_apart():
+    probabilities = np.tile([[0.9, 0.1]], (4, 1)).astype(np.float32)
+    at = calibration.abstain_threshold(np.array([0, 0, 0, 1]), probabilities, 0.99)
+    assert at == np.nextafter(np.float32(0.9), np.float32(2))
+    # 0.8 is right and 0.7 is not: cut between them.
+    probabilities = np.array([[0.8, 0.2], [0.7, 0.3], [0.7, 0.3]], np.float32)
+    assert calibration.abstain_threshold(np.array([0, 0, 1]), probabilities, 0.99) == np.float32(0.8)
+    assert calibration.abstain_threshold(np.zeros(0, int), np.zeros((0, 2)), 0.9) == 0
+
+
 def test_risk_over_coverage_ends_at_the_error_of_all():
     truth, logits = _logits(500)
     answered, risk = calibration.risk_coverage(truth, calibration.softmax(logits))
