@@ -85,7 +85,8 @@ def convnext_v2(x, image_size, depths=(3, 3, 9, 3), dims=(96, 192, 384, 768), dr
 
 def _flat(tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """1x1 convolutions as matrices, and (1, 1, 1, C) as vectors: the smaller variants are published so."""
-    return tensor.reshape(shape) if tensor.size == np.prod(shape) else tensor
+    axes = tuple(length for length in tensor.shape if length > 1)
+    return tensor.reshape(shape) if axes == tuple(length for length in shape if length > 1) else tensor
 
 
 WEIGHT_MAP = WeightMap(

@@ -45,7 +45,8 @@ def resize_bicubic(grid: np.ndarray, size: tuple[int, int], antialias: bool = Tr
 
 def resize_position_embedding(tokens: np.ndarray, count: int, class_tokens: int = 1) -> np.ndarray:
     """A learned position embedding (1, class_tokens + n * n, C) for `count` tokens: the grid bicubic, antialiased."""
-    prefix, places = tokens[0, :class_tokens], tokens[0, class_tokens:]
+    (tokens,) = tokens
+    prefix, places = tokens[:class_tokens], tokens[class_tokens:]
     old, new = round(len(places) ** 0.5), round((count - class_tokens) ** 0.5)
     grid = resize_bicubic(places.reshape(old, old, -1), (new, new)).reshape(new * new, -1)
     return np.concatenate([prefix, grid])[None]

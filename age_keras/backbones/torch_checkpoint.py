@@ -88,9 +88,14 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             prefix = "state/" if any(key.startswith("state/") for key in file.files) else ""
-            return {key.removeprefix(prefix): file[key] for key in file.files if key.startswith(prefix)}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{path} is not an .npz file of plain arrays: {error}.") from error
+            state = {key.removeprefix(prefix): file[key] for key in file.files if key.startswith(prefix)}
+    except Exception as error:  # zipfile and zlib have many; a single array (.npy) has no `with`.
+        raise InputError(
+            f"{path} is not a whole .npz file of plain arrays ({type(error).__name__}: {error})."
+        ) from error
+    if strange := [key for key, value in state.items() if not isinstance(value, np.ndarray)]:
+        raise InputError(f"{path} is not an .npz file of plain arrays: {strange[0]} in it is none.")
+    return state
 
 
 def _state_dict(loaded: Any, path: Path) -> dict[str, np.ndarray]:

@@ -21,7 +21,8 @@ What differs from that is a family's `WeightMap`, which stands in its `BackboneS
     )
 
 Patterns are matched against the whole name. `resize` is asked only where the shape differs; `interpolation.py` has the
-schemes. Layers without weights may have any name; a block ends in a layer named as the block (`blocks.0`).
+schemes. A tensor that it cannot make sense of is listed as one of the wrong shape. Layers without weights may have any
+name; a block ends in a layer named as the block (`blocks.0`).
 """
 
 import re
@@ -87,7 +88,7 @@ def load_torch_weights(
         expected = layout.torch_shape(tuple(variable.shape))
         tensor = _resized(name, state[name], expected, weight_map)
         if tensor.shape != expected:
-            misfits.append(f"{name} {tensor.shape} instead of {expected}")
+            misfits.append(f"{name} {state[name].shape} instead of {expected}")
         else:
             values[name] = layout.to_keras(tensor)
     problems = [
@@ -169,7 +170,10 @@ def _resized(name: str, tensor: np.ndarray, shape: tuple[int, ...], weight_map: 
         return tensor
     for pattern, resize in weight_map.resize:
         if re.fullmatch(pattern, name):
-            return resize(tensor, shape)
+            try:
+                return resize(tensor, shape)
+            except (ValueError, IndexError, TypeError):  # No table of positions at all: it stays as it is, a misfit.
+                return tensor
     return tensor
 
 
