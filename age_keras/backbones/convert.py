@@ -1,8 +1,11 @@
 """From a checkpoint to a saved feature extractor."""
 
+import contextlib
+import errno
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -32,21 +35,37 @@ def convert(
         The model that was saved.
 
     Raises:
-        InputError: a wrong name, size or suffix, or a checkpoint that does not fit.
+        InputError: a wrong name, size or suffix, a checkpoint that does not fit, or a file that cannot be written.
     """
     spec = get_spec(name)
     if out.suffix != ".keras":
         raise InputError(f"{out} must end in .keras.")
     if not checkpoint.is_file():
         raise InputError(f"There is no checkpoint {checkpoint}.")
+    with _writing(out):
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        nearest = next(folder for folder in out.absolute().parents if folder.exists())
+        tempfile.TemporaryDirectory(dir=nearest).cleanup()  # Only trying tells whether it can be written to.
+    model = build_backbone(name, image_size, preprocessing=preprocessing)
+    load_file(model, spec, checkpoint)
     for source in spec.weights.values():
         if notice := licence_notice(spec, source):
             print(notice, file=sys.stderr)
-    model = build_backbone(name, image_size, preprocessing=preprocessing)
-    load_file(model, spec, checkpoint)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.") as folder:
-        whole = Path(folder) / out.name
-        model.save(whole)
-        os.replace(whole, out)
+    with _writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.") as folder:
+            whole = Path(folder) / out.name
+            model.save(whole)
+            os.replace(whole, out)
     return model
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """What the disk says against writing a file, in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{out} cannot be written: {reason}. Give another OUT.keras.") from error

@@ -196,7 +196,7 @@ def build_backbone(
         InputError: unknown name, size that does not fit, weights that do not exist or do not fit.
     """
     spec = get_spec(name)
-    image_size = image_size or spec.image_size
+    image_size = spec.image_size if image_size is None else image_size
     spec.check_image_size(image_size)
     inputs = keras.Input((image_size, image_size, channels), name="pixels")
     x = PixelNormalization.for_spec(spec, preprocessing)(inputs)

@@ -138,38 +138,6 @@ def test_positions_at_another_size():
     np.testing.assert_allclose(centre, state["blocks.0.attn.relative_position_bias_table"][:9].reshape(3, 3, -1)[1, 1])
 
 
-def test_convert_on_the_command_line(tmp_path, capsys, monkeypatch):
-    from functools import partial
-
-    from safetensors.numpy import save_file
-
-    from age_keras.backbones import registry
-
-    spec = get_spec("beit_base")
-    small = registry.replace(spec, build=partial(beit.beit, **TINY))
-    monkeypatch.setitem(registry._SPECS, "beit_base", small)
-    state = published_names(tiny_beit())
-    save_file(state, tmp_path / "beit.safetensors")
-    out = tmp_path / "new" / "beit.keras"
-    arguments = ["backbones", "convert", "beit_base", str(tmp_path / "beit.safetensors"), str(out)]
-    assert main([*arguments, "--image-size", "32", "--preprocessing", "none"]) == 0
-    model = tiny_beit()
-    load_torch_weights(model, state, beit.WEIGHT_MAP)
-    x = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype("float32")
-    np.testing.assert_array_equal(np.asarray(keras.saving.load_model(out)(x)), np.asarray(model(x)))
-    assert list(out.parent.iterdir()) == [out]
-    capsys.readouterr()
-
-    assert main([*arguments[:4], str(tmp_path / "out.h5")]) == 2
-    assert "must end in .keras" in capsys.readouterr().err
-    assert main([*arguments[:3], str(tmp_path / "none.pth"), str(out)]) == 2
-    assert "none.pth" in capsys.readouterr().err
-    del state["cls_token"]
-    save_file(state, tmp_path / "beit.safetensors")
-    assert main([*arguments, "--image-size", "32"]) == 2
-    assert "missing: 1 (cls_token" in capsys.readouterr().err
-
-
 def test_hub_file_by_name(tmp_path, monkeypatch, capsys):
     import huggingface_hub
 
