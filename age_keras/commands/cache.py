@@ -32,6 +32,7 @@ def main(json_output: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.Flag
     print(f"Cache folder: {root}")
     total = sum(entry.bytes for entry in entries)
     print(f"\nFeatures of frozen networks: {_size(total)} of at most {_size(limit)}; the least recently used go first.")
+    print("AGE_KERAS_CACHE_GB sets this limit.")
     if entries:
         _print_entries(reversed(entries))
     for name, size in others.items():
@@ -44,16 +45,21 @@ def main(json_output: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.Flag
 
 
 def _summary(facts: dict) -> dict:
-    """What a reader wants to know of an entry."""
-    shapes = [tuple(shape) for shape in facts.get("shapes", [])]
+    """What a reader wants to know of an entry; of a damaged one, that it cannot be read."""
+    try:
+        shapes = [tuple(shape) for shape in facts.get("shapes", [])]
+        patch = facts.get("patch", [None])[0]
+        errors = {name: float(error) for name, error in facts.get("errors", {}).items()}
+    except (TypeError, AttributeError, ValueError, LookupError):
+        return _summary({})
     return {
         "model": facts.get("model", "unreadable"),
         "view": facts.get("view"),
         "seed": facts.get("seed"),
         "precision": facts.get("precision"),
         "computed_in": facts.get("computed_in"),
-        "errors": facts.get("errors", {}),
-        "patch": facts.get("patch", [None])[0],
+        "errors": errors,
+        "patch": patch,
         "shapes": shapes,
     }
 

@@ -14,7 +14,7 @@ def main(everything: Annotated[bool, tyro.conf.arg(name="all"), tyro.conf.FlagCr
     import shutil
 
     from age_keras.files import cache_dir
-    from age_keras.training.cache_room import folder_bytes, held, remove
+    from age_keras.training.cache_room import folder_bytes, held, remove, sweep
 
     root = cache_dir()
     freed, busy = 0, 0
@@ -23,6 +23,7 @@ def main(everything: Annotated[bool, tyro.conf.arg(name="all"), tyro.conf.FlagCr
             freed += entry.bytes
         else:
             busy += 1
+    sweep(root / "features")
     if everything:
         for path in sorted(root.iterdir()) if root.is_dir() else []:
             if path.name == "features":

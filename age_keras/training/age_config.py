@@ -68,7 +68,8 @@ class TrainingConfig:
         augment: `none`, `published` or `handwriting`.
         strength: factor on the augmentation's ranges.
         views: augmented copies a patch, another one each epoch; `inf` makes a new one each epoch and so caches nothing;
-            `auto` takes what the frozen prefix can compute in about the time of the epochs that use it.
+            `auto` takes what the frozen prefix can compute in about the time of the epochs that use it, and at most
+            what fits 16 GB.
         mix: batch policy: `none`, `c_mixup` (arXiv:2210.05775) or `regmixup` (arXiv:2206.14502).
         batched_heads: train phase 1 of all folds of a cross-validation as one batched model: many times faster, with
             batches that the folds share.

@@ -12,8 +12,8 @@ import numpy as np
 
 from age_keras.models.age import unfreeze
 from age_keras.training.age_config import AgeConfig, PhaseConfig
+from age_keras.training.copies import choose_views, cut_ahead
 from age_keras.training.feature_cache import FeatureCache
-from age_keras.training.feeds import choose_views, cut_ahead
 from age_keras.training.linear_heads import HeadSettings, LinearHeads, TrainedHead
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.phase_features import Cut, PhaseFeatures
@@ -88,7 +88,7 @@ def train_all_heads(
         ahead = pool.ahead(model, config, phase)
         unfreeze(model, 0.0)
         split = pool.split(model, phase)
-        views = choose_views(training, phase, split)
+        views = choose_views(training, phase, split, len(store.patches))
         if split.prefix is None or views is None or [len(tensor.shape) for tensor in split.boundary] != [1]:
             return None
         learn = [part.learn[store.page] for part in parts]
@@ -96,7 +96,7 @@ def train_all_heads(
         cache = FeatureCache(dtype=config.runtime.prefix_precision, computed_in=config.runtime.prefix_compute)
         learned, chosen = (np.flatnonzero(np.any(masks, axis=0)) for masks in (learn, choose))
         wanted = PhaseFeatures(cache, store, config, learned, chosen, f"{model.spec.name}: frozen layers")
-        features = wanted.of(Cut(split, views), cut_ahead(config, phase, ahead))
+        features = wanted.of(Cut(split, views), cut_ahead(config, phase, ahead, len(store.patches)))
         if features is None:
             return None
         copies, plain = features

@@ -1,17 +1,26 @@
 """Room for the feature cache: its budgets, what it holds, and what has to go."""
 
+import contextlib
 import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from age_keras.errors import InputError
+
 GB = 10**9
 DISK_BUDGET = 20 * GB
+LIMIT = "AGE_KERAS_CACHE_GB"
+"""Environment variable: how many GB of features may be kept on disk."""
+WORKERS = "AGE_KERAS_WORKERS"
+"""Environment variable, set for a training's processes: how many of them share this machine's memory."""
+TRASH = ".trash-"
 
 
 @dataclass(frozen=True)
@@ -32,15 +41,28 @@ class Held:
 
 
 def default_memory_budget() -> int:
-    """A quarter of the machine's memory, in bytes; 2 GB where that cannot be told."""
+    """A quarter of the machine's memory, in bytes, shared out among its workers; 2 GB where that cannot be told."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+        quarter = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
     except (AttributeError, ValueError, OSError):
-        return 2 * GB
+        quarter = 2 * GB
+    return quarter // max(1, int(os.environ.get(WORKERS, 1)))
 
 
 def default_disk_budget(directory: Path) -> int:
-    """20 GB, and at most half of what is free, what the entries hold already counted as free."""
+    """`AGE_KERAS_CACHE_GB`; else 20 GB, and at most half of what is free, what the entries hold counted as free.
+
+    Raises:
+        InputError: `AGE_KERAS_CACHE_GB` is not a number of GB.
+    """
+    if chosen := os.environ.get(LIMIT):
+        try:
+            limit = float(chosen)
+        except ValueError:
+            limit = -1.0
+        if not 0 <= limit < float("inf"):
+            raise InputError(f"{LIMIT} must be a number of GB, at least 0. Received: {LIMIT}={chosen}.")
+        return int(limit * GB)
     existing = next(folder for folder in (directory, *directory.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free + sum(entry.bytes for entry in held(directory))
     return min(DISK_BUDGET, free // 2)
@@ -49,14 +71,12 @@ def default_disk_budget(directory: Path) -> int:
 def held(directory: Path) -> list[Held]:
     """The entries of a cache, the least recently used first."""
     entries = []
-    for folder in directory.iterdir() if directory.is_dir() else ():
-        if not folder.is_dir():
-            continue
+    for folder in _folders(directory):
         try:
             facts = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             facts = {}
-        entries.append(Held(folder, facts, folder_bytes(folder), _used(folder)))
+        entries.append(Held(folder, facts if isinstance(facts, dict) else {}, folder_bytes(folder), _used(folder)))
     return sorted(entries, key=lambda entry: entry.used)
 
 
@@ -73,10 +93,11 @@ def folder_bytes(folder: Path) -> int:
 
 
 def touch(folder: Path) -> None:
-    """Notes that an entry is used now."""
-    if folder.is_dir():
-        (folder / "used").touch()
-        os.utime(folder / "used", (time.time(), time.time()))
+    """Notes that an entry is used now, where it can be noted."""
+    with contextlib.suppress(OSError):
+        if folder.is_dir():
+            (folder / "used").touch()
+            os.utime(folder / "used", (time.time(), time.time()))
 
 
 def make_room(directory: Path, need: int, budget: int, keep: Collection[Path]) -> bool:
@@ -89,32 +110,54 @@ def make_room(directory: Path, need: int, budget: int, keep: Collection[Path]) -
         keep: entries that stay.
 
     Returns:
-        Whether there is room now. Nothing is deleted where there could be none.
+        Whether there is room now. Nothing is deleted where there could be none, or where nothing can be written.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with FileLock(directory / "lock"):
-        entries = held(directory)
-        total, free = sum(entry.bytes for entry in entries), shutil.disk_usage(directory).free
-        excess = max(total + need - budget, need - free)
-        candidates = [entry for entry in entries if entry.folder not in keep]
-        if excess > sum(entry.bytes for entry in candidates):
-            return False
-        for entry in candidates:
-            if excess <= 0:
-                break
-            if remove(entry.folder):
-                excess -= entry.bytes
-        return excess <= 0
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(directory / "lock"):
+            sweep(directory)
+            entries = held(directory)
+            total, free = sum(entry.bytes for entry in entries), shutil.disk_usage(directory).free
+            excess = max(total + need - budget, need - free)
+            candidates = [entry for entry in entries if entry.folder not in keep]
+            if excess > sum(entry.bytes for entry in candidates):
+                return False
+            for entry in candidates:
+                if excess <= 0:
+                    break
+                if remove(entry.folder):
+                    excess -= entry.bytes
+            return excess <= 0
+    except OSError:
+        return False
 
 
 def remove(folder: Path) -> bool:
-    """Deletes an entry, unless a process is writing it. Returns whether it is gone."""
+    """Deletes an entry, unless a process is writing it. Returns whether it is gone.
+
+    It goes in one step: it takes another name before its files are deleted, so nobody finds half of it.
+    """
     try:
         with FileLock(folder / "lock", timeout=0):
-            shutil.rmtree(folder, ignore_errors=True)
-    except (Timeout, FileNotFoundError):
+            trash = folder.parent / f"{TRASH}{uuid.uuid4().hex}"
+            folder.rename(trash)
+            shutil.rmtree(trash, ignore_errors=True)
+    except (Timeout, OSError):
         return not folder.exists()
     return True
+
+
+def sweep(directory: Path) -> None:
+    """Deletes what a process that was killed while it deleted an entry has left."""
+    for trash in directory.glob(f"{TRASH}*"):
+        shutil.rmtree(trash, ignore_errors=True)
+
+
+def _folders(directory: Path) -> list[Path]:
+    try:
+        return [path for path in directory.iterdir() if path.is_dir() and not path.name.startswith(TRASH)]
+    except OSError:
+        return []
 
 
 def _used(folder: Path) -> float:

@@ -28,12 +28,13 @@ def gpus() -> list[str]:
 
 
 def share(worker: int, workers: int, devices: Sequence[str]) -> dict[str, str]:
-    """The environment of one of the workers: its threads, and its GPUs, or one that it shares."""
+    """The environment of one of the workers: its threads, its share of memory, and its GPUs, or one that it shares."""
     threads = str(threads_each(workers))
     environment = {
         "OMP_NUM_THREADS": threads,
         "TF_NUM_INTRAOP_THREADS": threads,
         "TF_NUM_INTEROP_THREADS": "1" if threads == "1" else "2",
+        "AGE_KERAS_WORKERS": str(workers),  # The feature cache shares the memory out too.
     }
     if devices:
         own = devices[worker::workers] or [devices[worker % len(devices)]]

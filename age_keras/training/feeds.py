@@ -17,13 +17,13 @@ from age_keras.data.pipeline import batches, row_batches, steps
 from age_keras.errors import InputError
 from age_keras.models.age import AgeModel
 from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.training.copies import choose_views, cut_ahead
 from age_keras.training.feature_cache import FeatureCache
 from age_keras.training.feature_store import FeatureStore
-from age_keras.training.phase_features import Cut, PhaseFeatures, next_phase
+from age_keras.training.phase_features import Cut, PhaseFeatures
 from age_keras.training.prefix import Split, split_model
 
 PREDICTION_BATCH = 64
-MOST_VIEWS = 8
 SMALL_STEP = 6e9
 """Floating-point operations: a step with fewer takes about as long as the call that Keras makes for it, or less."""
 MANY_STEPS = 1000
@@ -207,7 +207,8 @@ def make_feed(
     """
     training, runtime = config.training, config.runtime
     split = split or split_model(model.trained)
-    views = choose_views(training, phase, split)
+    patches = len(data.store.patches)
+    views = choose_views(training, phase, split, patches)
     what = f"unfreezing {phase.unfreeze:.0%} of the layers" if phase.unfreeze else "training the head"
     if training.augment != "none":
         copies = (
@@ -219,35 +220,8 @@ def make_feed(
         return PixelFeed(split.whole, **shared)
     cache = FeatureCache(dtype=runtime.prefix_precision, computed_in=runtime.prefix_compute, say=notes.append)
     wanted = PhaseFeatures(cache, data.store, config, learn, others, f"{model.spec.name}: frozen layers")
-    features = wanted.of(Cut(split, views), cut_ahead(config, phase, ahead))
+    features = wanted.of(Cut(split, views), cut_ahead(config, phase, ahead, patches))
     if features is None:
         return PixelFeed(split.whole, **shared)
     copies, plain = features
     return FeatureFeed(split, copies, plain, **shared)
-
-
-def cut_ahead(config: AgeConfig, phase: PhaseConfig, split: Split | None) -> Cut | None:
-    """The next phase's cut, with the copies that it will draw; None where it caches nothing."""
-    following = next_phase(config, phase)
-    views = choose_views(config.training, following, split) if following and split and split.prefix else None
-    return None if views is None else Cut(split, views)
-
-
-def choose_views(training: TrainingConfig, phase: PhaseConfig, split: Split) -> int | None:
-    """How many augmented copies of each patch a phase uses; None for a new one each epoch.
-
-    `auto` takes as many as keep the passes through the prefix below the larger of the time of the suffix's epochs and
-    a fifth of plain training's, at most eight. In units of one forward pass of the whole, an epoch costs 3 s in the
-    suffix (share s) and 1 + 2 s plainly, and a copy 1 - s.
-    """
-    if training.mix != "none" or training.views == "inf":
-        return None
-    if training.views != "auto":
-        return int(training.views)
-    if split.prefix is None:
-        return None
-    if training.augment == "none":
-        return 1
-    s, epochs = split.suffix_share, phase.epochs
-    budget = max(3 * s * epochs, epochs * (1 + 2 * s) / 5 - 3 * s * epochs)
-    return int(np.clip(budget / (1 - s), 1, MOST_VIEWS))

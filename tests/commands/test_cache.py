@@ -74,3 +74,26 @@ def test_an_entry_that_is_being_written_stays(filled, capsys):
         assert main(["cache", "clear"]) == 0
     assert (filled / "features" / "a" / "0.bin").exists()
     assert "kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["null", "[]", '{"shapes": null}', '{"errors": null, "patch": 3}'])
+def test_a_damaged_entry_is_shown_as_unreadable(filled, capsys, text):
+    (filled / "features" / "a" / "entry.json").write_text(text)
+    assert main(["cache"]) == 0
+    assert capsys.readouterr().out.count("unreadable") == 2
+    assert main(["cache", "--json"]) == 0
+
+
+def test_the_limit_can_be_set_and_is_shown(filled, capsys, monkeypatch):
+    monkeypatch.setenv("AGE_KERAS_CACHE_GB", "45.5")
+    assert main(["cache"]) == 0
+    assert "of at most 45.5 GB" in capsys.readouterr().out
+    monkeypatch.setenv("AGE_KERAS_CACHE_GB", "much")
+    assert main(["cache"]) == 2
+    assert "AGE_KERAS_CACHE_GB must be a number of GB" in capsys.readouterr().err
+
+
+def test_clear_deletes_what_a_killed_process_was_deleting(filled):
+    (filled / "features" / "b").rename(filled / "features" / ".trash-1")
+    assert main(["cache", "clear"]) == 0
+    assert not (filled / "features" / ".trash-1").exists()

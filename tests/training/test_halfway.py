@@ -7,8 +7,9 @@ import pytest
 
 from age_keras.models.age import ModelConfig, build_age_model, unfreeze
 from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.training.copies import cut_ahead
 from age_keras.training.feature_cache import FeatureCache
-from age_keras.training.feeds import PatchData, cut_ahead
+from age_keras.training.feeds import PatchData
 from age_keras.training.halfway import between
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.phase_features import Cut, PhaseFeatures
@@ -80,7 +81,7 @@ def test_phase_1_starts_from_the_features_of_phase_2(inked_pages, tmp_path, coun
         deeper = pool.ahead(age, CONFIG, phase) if ahead else None
         unfreeze(age, 0.0)
         wanted = PhaseFeatures(FeatureCache(folder, progress=False), store, CONFIG, learn, others, "")
-        return wanted.of(Cut(pool.split(age, phase), 2), cut_ahead(CONFIG, phase, deeper))
+        return wanted.of(Cut(pool.split(age, phase), 2), cut_ahead(CONFIG, phase, deeper, len(store.patches)))
 
     direct = features(tmp_path / "a", ahead=False)
     assert sum(counted) == 2 * 16 + 8
