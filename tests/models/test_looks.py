@@ -1,4 +1,4 @@
-"""Five looks: the mean of the logits of moved copies, the same after saving, and one look still to be had."""
+"""Five looks: the mean of the logits of turned and zoomed copies, the same after saving, and one look still to be had."""
 
 import keras
 import numpy as np
@@ -6,18 +6,22 @@ import numpy as np
 from age_keras.data.digit_warp import affine_batch
 from age_keras.explain.digits import attention_map, grad_cam
 from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model
-from age_keras.models.looks import one_look, with_looks
+from age_keras.models.looks import LOOKS, Looks, one_look, with_looks
 
 TINY = RecogniserConfig(detail=(), stem=4, stages=((4,), (6,)), units=8, heads=2)
 
 
-def test_an_answer_is_the_mean_over_moved_copies(tmp_path):
+def test_an_answer_is_the_mean_over_turned_and_zoomed_copies(tmp_path):
     keras.utils.set_random_seed(0)
     model = build_recogniser(TINY, classes=3)
     model.get_layer("probabilities").temperature.assign(1.7)
     images = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
-    moves = [{}, {"shift_x": 1}, {"shift_x": -1}, {"shift_y": 1}, {"shift_y": -1}]
-    logits = np.mean([logits_model(model)(affine_batch(images, **m)[..., None]) for m in moves], axis=0)
+    copies = [affine_batch(images, rotation=degrees, zoom=zoom) for degrees, zoom in LOOKS]
+    found = np.asarray(Looks()(images[..., None].astype(np.float32))).reshape(5, 6, 28, 28)
+    # OpenCV rounds places to 1/32 of a pixel, and values to whole numbers.
+    assert np.abs(found - copies).mean() < 2
+    np.testing.assert_array_equal(found[0], images)
+    logits = np.mean([logits_model(model)(copy[..., None]) for copy in found], axis=0)
     looking = with_looks(model)
     np.testing.assert_allclose(logits_model(looking)(images[..., None]), logits, atol=1e-5)
     expected = keras.ops.softmax(logits / 1.7)
