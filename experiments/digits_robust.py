@@ -9,6 +9,7 @@ attacks that grade it are Foolbox's (`pip install -e ".[attacks]"`). docs/digits
 """
 
 import dataclasses
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -79,6 +80,10 @@ def get_config() -> Config:
 
 def experiment(config: Config) -> Path:
     """Trains the robust model, measures all, writes the report. Returns its path."""
+    if importlib.util.find_spec("foolbox") is None:
+        raise InputError("attacks need Foolbox: pip install -e '.[attacks]'.")
+    if config.letters is not None and not config.letters.exists():
+        raise InputError(f"there is no {config.letters}; give EMNIST's files with --letters, or leave it out.")
     for path in config.against:
         if not path.is_file():
             raise InputError(f"there is no model {path}; train one with python -m experiments.digits_mnist.")

@@ -1,12 +1,15 @@
 """The recogniser of digits and letters: convolution for what, recurrence for order, attention for where."""
 
 import dataclasses
+import numbers
 from collections.abc import Sequence
 from typing import Literal
 
 import keras
 from keras import layers
 
+from age_keras.choices import refuse_unknown_names
+from age_keras.errors import InputError
 from age_keras.models.attention import DotProductAttention, PositionEmbedding
 from age_keras.models.calibrated import CalibratedSoftmax
 
@@ -33,6 +36,9 @@ class RecogniserConfig:
         dropout: before the last layer.
         normalise: batch normalisation after each convolution.
         unroll: write the recurrence out step by step: a few steps only, and it makes the file exportable to LiteRT.
+
+    Raises:
+        InputError: a name is unknown, a size is not positive, or there is no convolution.
     """
 
     detail: tuple[int, ...] = (16,)
@@ -49,6 +55,30 @@ class RecogniserConfig:
     dropout: float = 0.2
     normalise: bool = True
     unroll: bool = True
+
+    def __post_init__(self):
+        refuse_unknown_names(self)
+        if not _are_filters(self.detail):
+            raise InputError(
+                f"`detail` is a tuple of positive numbers of filters, such as (16,). Received: detail={self.detail!r}."
+            )
+        if not isinstance(self.stages, tuple | list) or not all(map(_are_filters, self.stages)):
+            raise InputError(
+                "`stages` is a tuple of tuples of positive numbers of filters, such as ((32,), (64, 96)). "
+                f"Received: stages={self.stages!r}."
+            )
+        for name, least in (("stem", 0), ("units", 1), ("blocks", 1), ("heads", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or value < least:
+                raise InputError(f"`{name}` must be a number of at least {least}. Received: {name}={value!r}.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"`dropout` must lie in [0, 1). Received: dropout={self.dropout}.")
+        if not (self.detail or self.stem or any(self.stages)):
+            raise InputError("a recogniser needs a convolution: give `detail`, `stem` or `stages`.")
+
+
+def _are_filters(value) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(n, numbers.Integral) and n > 0 for n in value)
 
 
 def small_config() -> RecogniserConfig:
@@ -80,8 +110,6 @@ def build_recogniser(
     """
     config = config or RecogniserConfig()
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
-    if not (config.detail or config.stem or any(config.stages)):
-        raise ValueError(f"a recogniser needs a convolution: detail, stem or stages. Received: config={config!r}")
     if len(names) < 2:
         raise ValueError(f"a recogniser needs at least two classes. Received: classes={classes!r}")
     if image_size < 12:

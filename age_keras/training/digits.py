@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from age_keras.choices import refuse_unknown_names
 from age_keras.data.characters import Characters
 from age_keras.data.digit_warp import WarpSettings, warp_batch
 from age_keras.errors import InputError
@@ -35,6 +36,9 @@ class RecogniserTraining:
         warp: how far.
         keep: the weights kept: of the "last" epoch, or of the "best" by loss on the validation part.
         patience: stop after so many epochs without a better validation loss; 0 never stops early.
+
+    Raises:
+        InputError: a name is unknown, or a number is out of its range.
     """
 
     epochs: int = 40
@@ -50,6 +54,19 @@ class RecogniserTraining:
     warp: WarpSettings = dataclasses.field(default_factory=lambda: WarpSettings(width=0.6))
     keep: Literal["last", "best"] = "last"
     patience: int = 0
+
+    def __post_init__(self):
+        refuse_unknown_names(self)
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise InputError(f"`{name}` must be at least {least}. Received: {name}={value}.")
+        if self.learning_rate <= 0:
+            raise InputError(f"`learning_rate` must be positive. Received: learning_rate={self.learning_rate}.")
+        for name in ("momentum", "label_smoothing", "ema"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise InputError(f"`{name}` must lie in [0, 1). Received: {name}={value}.")
 
 
 def train_recogniser(

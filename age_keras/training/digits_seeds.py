@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from age_keras.data.characters import Characters
+from age_keras.errors import InputError
 from age_keras.evaluation.calibration import abstain_threshold, conformal_threshold, fit_temperature, softmax
 from age_keras.files import atomic_write
 from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model
@@ -22,10 +23,19 @@ class Confidence:
     Args:
         coverage: of the conformal sets: this share of the sets holds the truth.
         accuracy: of the answers that are not "unsure".
+
+    Raises:
+        InputError: one of them is no share.
     """
 
     coverage: float = 0.999
     accuracy: float = 0.9995
+
+    def __post_init__(self):
+        if not 0 < self.coverage < 1:
+            raise InputError(f"`coverage` must lie between 0 and 1. Received: coverage={self.coverage}.")
+        if not 0 < self.accuracy <= 1:
+            raise InputError(f"`accuracy` must lie in (0, 1]. Received: accuracy={self.accuracy}.")
 
 
 def train_seed(

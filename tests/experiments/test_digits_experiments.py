@@ -1,6 +1,7 @@
 """The experiments of digits, small, through the command line's road: folders, reports, resuming, errors."""
 
 import dataclasses
+import importlib.util
 import json
 
 import numpy as np
@@ -41,6 +42,45 @@ def test_digits_from_the_command_line_end_in_a_report(tmp_path, capsys):
     before = (run / "checkpoints" / "seed0.keras").stat().st_mtime_ns
     assert run_experiment(lambda: config, digits_mnist.experiment, argv) == 0
     assert (run / "checkpoints" / "seed0.keras").stat().st_mtime_ns == before  # Nothing was trained again.
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--model.units", "0"), "`units`"),
+        (("--model.detail", "16", "0"), "`detail`"),
+        (("--training.epochs", "0"), "`epochs`"),
+        (("--confidence.coverage", "1"), "`coverage`"),
+        (("--validation", "5000"), "`validation`"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_trained(tmp_path, capsys, flags, named):
+    argv = [*flags, "--runs", str(tmp_path)]
+    for file in (digits_mnist, digits_robust):
+        assert run_experiment(file.get_config, file.experiment, argv) == 2
+        assert named in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_convolutions_at_full_resolution_and_stages_by_flags(tmp_path):
+    report, seen = tmp_path / "report.md", []
+    report.write_text("Right.\n")
+    flags = ("--model.detail", "16", "24", "--model.stages.0", "8", "--model.stages.1", "8", "12")
+    for argv in (flags, ("--model.detail",)):
+        assert run_experiment(digits_mnist.get_config, lambda c: seen.append(c.model) or report, argv) == 0
+    assert (seen[0].detail, seen[0].stages) == ((16, 24), ((8,), (8, 12)))
+    assert seen[1].detail == ()
+
+
+def test_what_a_robust_experiment_lacks_is_said_before_it_trains(tmp_path, monkeypatch):
+    config = dataclasses.replace(digits_robust.get_config(), runs=tmp_path / "runs")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="Foolbox"):
+        digits_robust.experiment(config)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(InputError, match="--letters"):
+        digits_robust.experiment(dataclasses.replace(config, letters=tmp_path / "letters.zip"))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_parts_are_apart_and_writers_too():

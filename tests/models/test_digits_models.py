@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from age_keras.errors import InputError
 from age_keras.models.attention import DotProductAttention, PositionEmbedding
 from age_keras.models.calibrated import CalibratedSoftmax
 from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model, small_config
@@ -104,6 +105,30 @@ def test_too_few_classes_or_pixels_are_refused():
         build_recogniser(classes=1)
     with pytest.raises(ValueError, match="at least 12"):
         build_recogniser(image_size=8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"detail": 16}, r"`detail`.*such as \(16,\).*detail=16"),
+        ({"detail": (16, 0)}, "`detail`"),
+        ({"stages": (32, 64)}, "`stages`"),
+        ({"stages": ((32,), (-1,))}, "`stages`"),
+        ({"stem": -1}, "`stem`"),
+        ({"units": 0}, "`units` must be a number of at least 1. Received: units=0"),
+        ({"heads": 1.5}, "`heads`"),
+        ({"blocks": 0}, "`blocks`"),
+        ({"dropout": 1.0}, "`dropout`"),
+        ({"recurrence": "rnn"}, "`recurrence` must be one of lstm, gru, none. Received: recurrence='rnn'"),
+        ({"attention": "multi"}, "`attention`"),
+        ({"encoder": "gru"}, "`encoder`"),
+        ({"sequence": "pixels"}, "`sequence`"),
+        ({"detail": (), "stem": 0, "stages": ()}, "convolution"),
+    ],
+)
+def test_an_impossible_shape_is_named(change, message):
+    with pytest.raises(InputError, match=message):
+        RecogniserConfig(**change)
 
 
 def test_the_last_layer_divides_logits_and_keeps_its_facts(tmp_path):

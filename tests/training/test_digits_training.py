@@ -12,6 +12,7 @@ from age_keras.errors import InputError
 from age_keras.models.digits import RecogniserConfig, build_recogniser, logits_model
 from age_keras.training.adversarial import AdversarialTrainer, Adversary, perturb
 from age_keras.training.digits import RecogniserTraining, augmented_batches, predict_probabilities, train_recogniser
+from age_keras.training.digits_seeds import Confidence
 from age_keras.training.schedules import WarmupCosine, learning_rate
 
 TINY = RecogniserConfig(
@@ -112,6 +113,32 @@ def test_a_loss_that_becomes_nan_is_an_error_that_says_what_to_do():
         train_recogniser(_model(), _bars(128), _bars(64, 1), training)
     with pytest.raises(InputError, match="batch"):
         train_recogniser(_model(), _bars(10), _bars(64, 1), FAST)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("patience", -1),
+        ("learning_rate", 0.0),
+        ("ema", 1.0),
+        ("label_smoothing", -0.1),
+        ("momentum", 2.0),
+        ("optimizer", "adam"),
+        ("schedule", "linear"),
+        ("keep", "all"),
+    ],
+)
+def test_an_impossible_training_is_named(key, value):
+    with pytest.raises(InputError, match=f"`{key}` must.*{key}="):
+        RecogniserTraining(**{key: value})
+
+
+@pytest.mark.parametrize("share", [{"coverage": 1.0}, {"coverage": 0.0}, {"accuracy": 1.5}])
+def test_a_promise_that_is_no_share_is_named(share):
+    with pytest.raises(InputError, match=r"`(coverage|accuracy)` must lie"):
+        Confidence(**share)
 
 
 def test_batches_of_an_epoch_depend_on_seed_and_epoch_only():
