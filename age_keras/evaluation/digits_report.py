@@ -169,11 +169,10 @@ def _text(metrics: dict, test, validation, promises, first: int) -> str:
     once = [r["one_look_accuracy"] for r in seeds.values() if "one_look_accuracy" in r]
     if once:
         wrong = ", ".join(str(r["one_look_wrong"]) for r in seeds.values())
-        lines += [
-            "",
-            "An answer is the mean of five looks: the image and four copies moved by a pixel. With one look: ",
-        ]
-        lines[-1] += f"{100 * np.mean(once):.2f} % ({wrong} wrong)."
+        five = (
+            "An answer is the mean of five looks: the image, and turned, smaller and larger copies of it. With one look"
+        )
+        lines += ["", f"{five}: {100 * np.mean(once):.2f} % ({wrong} wrong)."]
     lines += ["", "The ensemble is the mean of the seeds' probabilities. Nothing was chosen on the test images: "]
     lines[-1] += f"{len(validation):,} training images were held out for watching and for calibration."
     lines += ["", "![Curves](figures/curves.png)", "", "## What it is sure of", ""]

@@ -8,8 +8,8 @@ import tensorflow as tf
 def attention_map(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """The weights of the attention, laid over the image.
 
-    A step of the sequence is one column (or row) of the features; its weight, the mean over the heads, is spread over
-    the pixels that the step stands for.
+    A step of the sequence is one column (or row) of the features; its weight, the mean over the heads, is laid where
+    the middle of that column's field of view is, and falls to nothing towards the next ones.
 
     Args:
         model: from `build_recogniser`, with attention.
@@ -32,7 +32,7 @@ def attention_map(model: keras.Model, images: np.ndarray) -> np.ndarray:
     weights = tf.reduce_mean(weights[:, :, 0, :], axis=1)  # (N, steps)
     side = images.shape[1]
     columns = "columns" in {other.name for other in model.layers}
-    lines = tf.image.resize(weights[:, None, :, None], (1, side))[:, 0, :, 0].numpy()
+    lines = weights.numpy() @ _places(model, side, weights.shape[1])
     spread = np.repeat(lines[:, None, :], side, axis=1) if columns else np.repeat(lines[:, :, None], side, axis=2)
     return (spread / spread.sum(axis=(1, 2), keepdims=True)).astype(np.float32)
 
@@ -57,7 +57,8 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray | None 
     weights = tf.reduce_mean(tape.gradient(score, maps), axis=(1, 2), keepdims=True)
     cam = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
     side = images.shape[1]
-    cam = tf.image.resize(cam, (side, side), method="bicubic")[..., 0].numpy().clip(0)
+    places = _places(model, side, cam.shape[1])
+    cam = np.einsum("nrc,ri,cj->nij", cam[..., 0].numpy(), places, places)
     return (cam / np.maximum(cam.max(axis=(1, 2), keepdims=True), 1e-9)).astype(np.float32)
 
 
@@ -110,6 +111,28 @@ def shapley_tiles(
     values /= max(len(orders), 1)
     size = np.bincount(tiles.ravel())
     return (values / size)[tiles].astype(np.float32), empty, whole
+
+
+def _places(model: keras.Model, side: int, steps: int) -> np.ndarray:
+    """How much of each step of the features goes to each pixel, `(steps, side)`.
+
+    The middles of the fields of view follow from the convolutions' kernels, strides and padding; between two of them
+    is interpolated linearly, and a stride beyond the first and last it is nothing.
+    """
+    middle, stride, size = 0.0, 1, side
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel, step = layer.kernel_size[0], layer.strides[0]
+            if layer.padding == "same":
+                following = -(-size // step)
+                before = max((following - 1) * step + kernel - size, 0) // 2
+            else:
+                following, before = (size - kernel) // step + 1, 0
+            middle += stride * ((kernel - 1) / 2 - before)
+            stride, size = stride * step, following
+    middles = middle + stride * np.arange(-1, steps + 1)
+    padded = np.pad(np.eye(steps), ((0, 0), (1, 1)))
+    return np.stack([np.interp(np.arange(side), middles, row) for row in padded])
 
 
 def _both_ways(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

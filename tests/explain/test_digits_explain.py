@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from age_keras.explain.digits import attention_map, grad_cam, shapley_tiles
+from age_keras.explain.digits import _places, attention_map, grad_cam, shapley_tiles
 from age_keras.models.digits import RecogniserConfig, build_recogniser
 
 TINY = {"detail": (), "stem": 4, "stages": ((4,), (6,)), "units": 8, "heads": 2, "normalise": False}
@@ -27,6 +27,22 @@ def test_attention_is_a_distribution_over_columns_or_rows(sequence):
     constant = found if sequence == "columns" else found.transpose(0, 2, 1)
     assert np.ptp(constant, axis=1).max() < 1e-9
     assert np.ptp(constant[0, 0]) > 0
+
+
+@pytest.mark.parametrize("shape", [{}, {"detail": (3, 3, 3), "stages": ((4, 4),)}])
+def test_maps_lie_where_the_features_look(shape):
+    """A dot of ink moves the features' centre of gravity, and the map's, to where it is."""
+    model = build_recogniser(RecogniserConfig(**{**TINY, **shape}))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):  # A blur: features are a coarse copy of the ink.
+            layer.kernel.assign(np.ones(layer.kernel.shape))
+    features = keras.Model(model.input, model.get_layer("features").output)
+    for place in (9, 14, 18):
+        image = np.zeros((1, 28, 28, 1), np.float32)
+        image[0, 12:17, place - 1 : place + 2] = 255
+        found = np.asarray(features(image))[0, :, :, 0].sum(axis=0)
+        line = found @ _places(model, 28, len(found))
+        assert line @ np.arange(28) / line.sum() == pytest.approx(place, abs=1)
 
 
 def test_no_attention_no_map():
