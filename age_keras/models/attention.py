@@ -23,10 +23,14 @@ class DotProductAttention(keras.layers.Layer):
         query: `(N, Tq, D)`.
         value: `(N, Tv, Dv)`, also the keys. Defaults to `query` (self-attention).
         return_weights: also give the weights.
+        mask: `bool (N, Tq)` of the sequence in self-attention, or a list of two, the query's and the value's, either
+            `None`. What is `False` in the value gets no weight; the query's goes on with the output. Keras passes it,
+            or `value_mask`, where the inputs carry one.
+        value_mask: `bool (N, Tv)`: the value's alone.
 
     Returns:
         `(N, Tq, output width)`, and with `return_weights` also the weights `(N, num_heads, Tq, Tv)`, which sum to 1
-        over the last axis.
+        over the last axis (to 0 where the whole value is masked).
 
     Example:
         >>> layer = DotProductAttention(num_heads=2, key_dim=16)
@@ -35,6 +39,7 @@ class DotProductAttention(keras.layers.Layer):
 
     def __init__(self, num_heads=1, key_dim=64, output_dim=None, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True
         if num_heads < 1 or key_dim < 1:
             raise ValueError(f"num_heads and key_dim must be at least 1. Received: {num_heads=}, {key_dim=}")
         self.num_heads = num_heads
@@ -57,12 +62,13 @@ class DotProductAttention(keras.layers.Layer):
             self.output_map.build((*query_shape[:-1], self.num_heads * self.key_dim))
         self.built = True
 
-    def call(self, query, value=None, return_weights=False, training=None):
+    def call(self, query, value=None, return_weights=False, mask=None, value_mask=None, training=None):
+        value_mask = _of_the_value(mask, value_mask, own=value is not None)
         value = query if value is None else value
         queries, keys, values = self.query_map(query), self.key_map(value), self.value_map(value)
         queries, keys, values = (self._heads(x) for x in (queries, keys, values))
         scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2))) * self.key_dim**-0.5
-        weights = ops.softmax(scores, axis=-1)
+        weights = self._softmax(scores, value_mask)
         used = self.weight_dropout(weights, training=training) if self.weight_dropout else weights
         context = ops.transpose(ops.matmul(used, values), (0, 2, 1, 3))
         context = ops.reshape(context, (-1, query.shape[1], self.num_heads * self.key_dim))
@@ -70,11 +76,22 @@ class DotProductAttention(keras.layers.Layer):
             context = self.output_map(context)
         return (context, weights) if return_weights else context
 
+    def compute_mask(self, query, previous_mask):
+        return previous_mask[0] if isinstance(previous_mask, list | tuple) else previous_mask
+
+    def _softmax(self, scores, mask):
+        if mask is None:
+            return ops.softmax(scores, axis=-1)
+        mask = ops.cast(mask, "bool")[:, None, None, :]
+        lowest = -6e4 if scores.dtype == "float16" else -1e9  # float16 ends at 65504.
+        weights = ops.softmax(ops.where(mask, scores, ops.cast(lowest, scores.dtype)), axis=-1)
+        return weights * ops.cast(mask, scores.dtype)
+
     def _heads(self, x):
         x = ops.reshape(x, (-1, x.shape[1], self.num_heads, self.key_dim))
         return ops.transpose(x, (0, 2, 1, 3))
 
-    def compute_output_spec(self, query, value=None, return_weights=False, training=None):
+    def compute_output_spec(self, query, value=None, return_weights=False, mask=None, value_mask=None, training=None):
         value = query if value is None else value
         width = self.output_dim or self.num_heads * self.key_dim
         context = keras.KerasTensor((*query.shape[:2], width), dtype=self.compute_dtype)
@@ -91,6 +108,19 @@ class DotProductAttention(keras.layers.Layer):
             "output_dim": self.output_dim,
             "dropout": self.dropout,
         }
+
+
+def _of_the_value(mask, value_mask, own):
+    """The mask of the value's steps; `own`: the value is not the query."""
+    if value_mask is not None or mask is None:
+        return value_mask
+    if isinstance(mask, list | tuple):
+        return mask[1]
+    if own:
+        raise ValueError(
+            f"with a value, mask must be a list of two, the query's and the value's. Received: mask={mask}"
+        )
+    return mask
 
 
 @keras.saving.register_keras_serializable("age_keras")

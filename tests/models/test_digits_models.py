@@ -51,6 +51,59 @@ def test_attention_with_weights_works_in_a_functional_model_and_reloads(tmp_path
         np.testing.assert_array_equal(a, b)
 
 
+STEPS = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
+MASK = np.array([[True, True, False, True, False], [True, True, True, True, True]])
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("passed", ["one", "list", "query's", "value's", "carried", "carried by the value"])
+def test_masked_steps_get_no_weight(precision, passed):
+    layer = DotProductAttention(num_heads=2, key_dim=3, dtype=precision)
+    if passed.startswith("carried"):
+        steps = keras.layers.Masking()(np.where(MASK[..., None], STEPS, 0))
+        inputs, masks = ([STEPS, steps] if "value" in passed else [steps]), {}
+    elif passed == "one":
+        inputs, masks = [STEPS], {"mask": MASK}
+    else:
+        inputs = [STEPS[:, :3], STEPS] if passed == "value's" else [STEPS, STEPS]
+        masks = {"list": [MASK, MASK], "query's": [MASK, None], "value's": [None, MASK]}
+        masks = {"mask": masks[passed]}
+    context, weights = layer(*inputs, return_weights=True, **masks)
+    weights = np.array(weights, "float32")
+    assert (weights[0][..., ~MASK[0]].max() == 0) == (passed != "query's")
+    assert (weights[1] > 0).all()
+    np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=0.02)
+    if passed in ("one", "list", "carried"):
+        np.testing.assert_array_equal(context._keras_mask, MASK)
+
+
+def test_what_is_masked_might_as_well_not_be_there():
+    layer = DotProductAttention(num_heads=2, key_dim=3)
+    there = layer(STEPS[:1, :1], STEPS[:1, MASK[0]])
+    masked = layer(STEPS[:1, :1], STEPS[:1] * np.where(MASK[:1, :, None], 1, 1e4), value_mask=MASK[:1])
+    np.testing.assert_allclose(masked, there, atol=1e-6)
+    context, weights = layer(STEPS, STEPS, mask=[None, np.zeros((2, 5), bool)], return_weights=True)
+    assert not np.any(weights)
+    assert not np.any(context)
+    with pytest.raises(ValueError, match="list of two"):
+        layer(STEPS, STEPS, mask=MASK)
+
+
+def test_a_model_with_masked_attention_reloads(tmp_path):
+    inputs, query = keras.Input((5, 4)), keras.Input((1, 4))
+    steps = keras.layers.Masking()(inputs)
+    steps = DotProductAttention(1, 4, name="itself")(steps)
+    outputs = DotProductAttention(2, 3)(query, steps, return_weights=True)
+    model = keras.Model([inputs, query], outputs)
+    x = [np.where(MASK[..., None], STEPS, 0), STEPS[:, :1]]
+    found = model(x)
+    assert (np.array(found[1])[0, :, 0] == 0).tolist() == [list(~MASK[0])] * 2
+    model.save(tmp_path / "a.keras")
+    for a, b in zip(found, keras.models.load_model(tmp_path / "a.keras")(x), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(model.predict(x, verbose=0)[1], found[1], atol=1e-6)
+
+
 def test_bad_attention_says_what_it_got():
     with pytest.raises(ValueError, match="Received: num_heads=0"):
         DotProductAttention(num_heads=0)
