@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -33,10 +34,18 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes a value as indented JSON, atomically; paths become strings."""
+    """Writes a value as indented JSON, atomically; paths become strings, and NaN, which JSON does not have, null."""
     with atomic_write(path) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False, default=str)
+        json.dump(_without_nan(value), file, indent=2, ensure_ascii=False, default=str)
         file.write("\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def cache_dir() -> Path:

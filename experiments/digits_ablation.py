@@ -35,7 +35,7 @@ TRAINING_CHANGES = {
     "no augmentation": {"augment": False},
     "no label smoothing": {"label_smoothing": 0.0},
     "no weight averaging": {"ema": 0.0},
-    "plain SGD": {"optimizer": "sgd", "learning_rate": 0.1},
+    "plain SGD": {"optimizer": "sgd", "learning_rate": 0.1, "schedule": "constant", "ema": 0.0},
 }
 TRAINING = RecogniserTraining(epochs=3)
 

@@ -6,8 +6,8 @@
 
 A part of the training digits is held out for watching the training and for calibration; the weights kept are those of
 the last epoch, so nothing is chosen on the test. The seed's original recipe, plain SGD without augmentation, is
-`--training.optimizer sgd --training.learning-rate 0.1 --training.no-augment --training.ema 0`. docs/digits.md has
-commands, times and results.
+`--training.optimizer sgd --training.learning-rate 0.1 --training.schedule constant --training.no-augment
+--training.ema 0`. docs/digits.md has commands, times and results.
 """
 
 import dataclasses

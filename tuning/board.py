@@ -35,7 +35,7 @@ def _write_trial(folder: Path, record: TrialRecord, objective: str) -> None:
             tf.summary.scalar("trial/sd", record.sd or 0.0, step=0)
         for fold in record.folds:
             for name, value in fold.items():
-                if name in ("mae", "skill", "band_mae", "error", "seconds"):
+                if value is not None and name in ("mae", "skill", "band_mae", "error", "seconds"):
                     tf.summary.scalar(f"fold/{name}", value, step=fold["fold"])
             for epoch, value in enumerate(fold.get("curve", ())):
                 tf.summary.scalar(f"fold{fold['fold']}/{curve}", value, step=epoch)

@@ -105,6 +105,8 @@ def test_emnist_goes_the_same_road(tmp_path):
     )
     report = digits_emnist.experiment(config)
     assert "emnist-letters" in report.read_text(encoding="utf-8").splitlines()[0]
+    single = json.loads((report.parent / "metrics.json").read_text())["single"]
+    assert single["low"] is single["high"] is None  # One seed has no interval.
 
 
 @pytest.mark.slow
@@ -122,6 +124,11 @@ def test_ablation_compares_seed_by_seed_and_goes_on(tmp_path):
     with pytest.raises(InputError, match="no coffee"):
         digits_ablation.variants(dataclasses.replace(config, variants=("no coffee",)))
     assert len(digits_ablation.variants(digits_ablation.get_config())) == 15
+
+
+def test_plain_sgd_in_the_ablation_is_plain():
+    training = digits_ablation.variants(digits_ablation.get_config())["plain SGD"][1]
+    assert (training.optimizer, training.momentum, training.schedule, training.ema) == ("sgd", 0.0, "constant", 0.0)
 
 
 @pytest.mark.slow
