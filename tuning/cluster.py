@@ -18,7 +18,9 @@ from pathlib import Path
 from age_keras.errors import InputError
 from age_keras.files import atomic_write
 from tuning.cross_validated import CrossValidated
+from tuning.lock import only_search
 from tuning.search_config import ClusterConfig
+from tuning.supervised import end_with_the_supervisor
 
 BEAT_SECONDS = 1.0
 LOST_CHIEF_EXIT = 3
@@ -55,15 +57,17 @@ def run_cluster(
     Returns:
         The exit code: 0; 3 where the chief was lost.
     """
+    folder = folder or config.runs / "search" / config.run_name
     if config.workers:
         from tuning.supervisor import supervise
 
-        folder = folder or config.runs / "search" / config.run_name
         return supervise(config, [sys.executable, *(["-m", "tuning.search"] if module else []), *arguments], folder)
-    opened, ending = (opened, finish) if opened else _of_ages(config)
+    end_with_the_supervisor(LOST_CHIEF_EXIT)
     if config.role == "chief":
-        return _chief(config, opened, ending)
-    return _worker(config, opened)
+        with only_search(folder):
+            opened, ending = (opened, finish) if opened else _of_ages(config)
+            return _chief(config, opened, ending)
+    return _worker(config, opened or _of_ages(config)[0])
 
 
 def _of_ages(config: ClusterConfig) -> tuple[Opened, Callable[[], Path]]:

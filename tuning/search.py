@@ -21,6 +21,7 @@ from age_keras.cli import exit_code
 from age_keras.errors import InputError
 from age_keras.training.configuration import to_dict
 from tuning.cross_validated import CrossValidated
+from tuning.lock import only_search
 from tuning.objective import OBJECTIVES
 from tuning.oracles import make_oracle
 from tuning.search_config import ClusterConfig, SearchConfig
@@ -112,11 +113,10 @@ def hypermodel_of(config: SearchConfig, study, parts, worker: str = "tuner0") ->
 
 def search(config: SearchConfig, experiment: str = "search") -> Path:
     """The whole search in this process: trials, the outer measurement, the report. Returns the report's path."""
-    study, parts, outer = open_search(config, experiment)
-    hypermodel = hypermodel_of(config, study, parts)
-    return with_verdict(
-        study.run.path, lambda: run_trials(study.run.path, config, hypermodel), lambda: finish(config, study, outer)
-    )
+    with only_search(config.runs / experiment / config.run_name):
+        study, parts, outer = open_search(config, experiment)
+        run, hypermodel = study.run.path, hypermodel_of(config, study, parts)
+        return with_verdict(run, lambda: run_trials(run, config, hypermodel), lambda: finish(config, study, outer))
 
 
 def with_verdict(run: Path, trials: Callable[[], None], end: Callable[[], Path]) -> Path:

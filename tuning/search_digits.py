@@ -71,6 +71,13 @@ class DigitsSearchConfig(CharacterRun):
 
 def search(config: DigitsSearchConfig) -> Path:
     """The whole search: trials, the measurement on the test part, the report. Returns the report's path."""
+    from tuning.lock import only_search
+
+    with only_search(config.runs / "search_digits" / config.run_name):
+        return _search(config)
+
+
+def _search(config: DigitsSearchConfig) -> Path:
     characters = load_characters(config.data, config.path, writers=config.writers)
     parts = split_parts(characters, config.validation, config.limit)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from age_keras.training.devices import gpus, share
 from tuning.cluster import LOST_CHIEF_EXIT
 from tuning.search_config import ClusterConfig
+from tuning.supervised import SUPERVISOR
 
 MOST_RESTARTS = 20
 TICK = 0.5
@@ -28,6 +29,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def own() -> dict[str, str]:
+    """What tells a process who its supervisor is."""
+    return {SUPERVISOR: str(os.getpid())}
 
 
 def without_workers(arguments: Sequence[str]) -> list[str]:
@@ -57,7 +63,7 @@ def supervise(config: ClusterConfig, command: Sequence[str], folder: Path) -> in
     chief = f"127.0.0.1:{free_port()}"
     base = [*without_workers(command), "--chief", chief, "--patience", f"{config.patience:g}"]
     hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if config.workers > 1 and gpus() else {}
-    boss = subprocess.Popen([*base, "--role", "chief"], env=os.environ | hidden)
+    boss = subprocess.Popen([*base, "--role", "chief"], env=os.environ | own() | hidden)
     logs = folder / "workers"
     team = [Worker(number, config.workers, base, logs) for number in range(config.workers)]
     try:
@@ -95,7 +101,7 @@ class Worker:
     def __init__(self, number: int, workers: int, base: Sequence[str], logs: Path):
         self.name, self.logs = f"worker{number}", logs
         self.command = [*(a for a in base if a not in CHIEF_ALONE), "--role", "worker", "--worker-name", self.name]
-        self.environment = os.environ | share(number, workers, gpus())
+        self.environment = os.environ | own() | share(number, workers, gpus())
         self.process: subprocess.Popen | None = None
         self.restarts, self.log = 0, None
 

@@ -74,3 +74,25 @@ def test_a_killed_chief_ends_its_worker_and_both_go_on_later(tmp_path):
     assert [r["status"] for r in records(run)] == ["complete"] * 3
     folds = [line for line in (run / "log.txt").read_text().splitlines() if line.startswith("fold")]
     assert max(Counter(folds).values()) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_supervisor_takes_its_chief_and_workers_with_it(tmp_path):
+    run = tmp_path / "run"
+    flags = ("--workers", "1", "--trials", "2")
+    supervisor = start(run, *flags)
+    try:
+        wait_until(lambda: any(r["folds"] for r in records(run)), "no fold was trained")
+        worker = int((run / "workers" / "worker0.pid").read_text())
+        supervisor.kill()
+        # The pipe closes when the chief, which writes into it too, has ended.
+        supervisor.communicate(timeout=30)
+        wait_until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker lives on")
+        supervisor = start(run, *flags)
+        supervisor.communicate(timeout=BOUND)
+    finally:
+        supervisor.kill()
+    assert supervisor.returncode == 0
+    assert [r["status"] for r in records(run)] == ["complete"] * 2
+    folds = [line for line in (run / "log.txt").read_text().splitlines() if line.startswith("fold")]
+    assert max(Counter(folds).values()) == 1
