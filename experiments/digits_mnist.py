@@ -36,7 +36,7 @@ class SeedsConfig(CharacterRun):
         validation: characters held out of the training part (of other writers, where these are known), a number or a
             fraction.
         seeds: one model each.
-        looks: each answers by five looks: the mean over the image and four copies moved by a pixel.
+        looks: each answers by five looks: the mean over the image and turned, smaller and larger copies of it.
     """
 
     model: RecogniserConfig = dataclasses.field(default_factory=RecogniserConfig)

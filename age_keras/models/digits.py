@@ -16,14 +16,15 @@ from age_keras.models.calibrated import CalibratedSoftmax
 
 @dataclasses.dataclass(frozen=True)
 class RecogniserConfig:
-    """The shape of a recogniser. The defaults have about 265,000 parameters for ten classes.
+    """The shape of a recogniser. The defaults have about 318,000 parameters for ten classes.
 
     Args:
         detail: filters of the 3x3 convolutions at full resolution before the stem, without padding: what each drops,
             a pixel at every side, is the margin.
         stem: filters of the convolution that halves the image: it sees 5x5 pixels, alone or through `detail` (then it
             is 3x3), has stride 2 and no padding; 0 leaves it out.
-        stages: filters of the 3x3 convolutions: one tuple per resolution, each after the first opens with stride 2.
+        stages: filters of the 3x3 convolutions: one tuple per resolution, each after the first opens with stride 2;
+            an empty one leaves its resolution out.
         sequence: how the map of features becomes a sequence: its columns, left to right, or its rows, top to bottom.
         encoder: what reads the sequence: a recurrent layer or transformer blocks.
         recurrence: the recurrent cell; "none" leaves the sequence as it is.
@@ -41,9 +42,9 @@ class RecogniserConfig:
         InputError: a name is unknown, a size is not positive, or there is no convolution.
     """
 
-    detail: tuple[int, ...] = (16,)
-    stem: int = 32
-    stages: tuple[tuple[int, ...], ...] = ((32,), (64, 64, 96))
+    detail: tuple[int, ...] = (16, 24, 32, 40)
+    stem: int = 48
+    stages: tuple[tuple[int, ...], ...] = ((64, 64, 96), ())
     sequence: Literal["columns", "rows"] = "columns"
     encoder: Literal["rnn", "transformer"] = "rnn"
     recurrence: Literal["lstm", "gru", "none"] = "gru"
@@ -114,6 +115,11 @@ def build_recogniser(
         raise ValueError(f"a recogniser needs at least two classes. Received: classes={classes!r}")
     if image_size < 12:
         raise ValueError(f"image_size must be at least 12. Received: image_size={image_size}")
+    if _margin(config) >= image_size:
+        raise InputError(
+            f"`detail` and `stem` leave nothing of {image_size} pixels; give fewer convolutions. "
+            f"Received: detail={config.detail}, stem={config.stem}."
+        )
     pixels = layers.Input((image_size, image_size, channels), name="pixels")
     x = layers.Rescaling(1 / 255, name="scale")(pixels)
     for name, filters, kernel, stride, padding in _convolutions(config):
@@ -141,6 +147,12 @@ def _convolutions(config):
         for j, filters in enumerate(stage):
             found.append((f"stage{i + 1}_{j + 1}", filters, 3, 2 if i and j == 0 else 1, "same"))
     return [*found[:-1], ("features", *found[-1][1:])]
+
+
+def _margin(config) -> int:
+    """Pixels of a side that the convolutions without padding need beyond those that they leave."""
+    kernel = 0 if not config.stem else 3 if config.detail else 5
+    return 2 * len(config.detail) + max(kernel - 1, 0)
 
 
 def _convolution(x, filters, kernel, stride, padding, normalise, name):

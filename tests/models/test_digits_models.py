@@ -142,6 +142,14 @@ def test_every_option_gives_probabilities_and_survives_saving(tmp_path, options)
     np.testing.assert_allclose(keras.models.load_model(tmp_path / "m.keras")(_images()), found, atol=1e-6)
 
 
+def test_more_convolutions_than_the_image_has_room_for_are_refused():
+    build_recogniser(RecogniserConfig(detail=(1,) * 13, stem=0, stages=((2,), ())))
+    with pytest.raises(InputError, match="fewer convolutions"):
+        build_recogniser(RecogniserConfig(detail=(1,) * 14, stem=0, stages=((2,), ())))
+    with pytest.raises(InputError, match="fewer convolutions"):
+        build_recogniser(RecogniserConfig(detail=(1,) * 13, stem=2))
+
+
 def test_sizes_are_what_is_promised():
     assert build_recogniser().count_params() < 500_000
     assert build_recogniser(small_config()).count_params() < 25_000

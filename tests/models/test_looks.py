@@ -1,4 +1,4 @@
-"""Five looks: the mean of the logits of turned and zoomed copies, the same after saving, and one look still to be had."""
+"""Five looks: the mean over turned and zoomed copies, the same after saving, and one look still to be had."""
 
 import keras
 import numpy as np
