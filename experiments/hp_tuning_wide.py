@@ -2,9 +2,9 @@
 
     python -m experiments.hp_tuning_wide --data DIR
 
-Twelve hyper-parameters, five backbones, 60 trials by Hyperband whose resource are folds: many configurations on the
-first fold, the better half on more. The choice is measured once on writers that no trial saw. About 150 trainings:
-a day on a GPU; docs/scaling.md has several machines.
+Twelve hyper-parameters, one of them the backbone, and 60 trials by Hyperband whose resource are folds: most
+configurations on the first two or three, the better ones on all five. The choice is measured once on writers that no
+trial saw. About 150 trainings: a day on a GPU; docs/scaling.md has several machines.
 """
 
 import sys

@@ -36,8 +36,11 @@ def draw_figures(folder: Path, trials: Trials) -> dict[str, Path]:
 
 
 def parallel_coordinates(records: list[TrialRecord], trials: Trials) -> Figure | None:
-    """A line for each trial through its hyper-parameters to its objective; cut trials dashed. None without trials."""
-    whole = [r for r in records if r.status == COMPLETE]
+    """A line for each trial through its hyper-parameters to its objective; dashed where not all folds were run.
+
+    None with fewer than two whole trials.
+    """
+    whole = [r for r in records if r.status == COMPLETE and len(r.folds) == trials.folds]
     if len(whole) < 2:
         return None
     table = parameter_table([r.parameters for r in records])
@@ -58,7 +61,7 @@ def parallel_coordinates(records: list[TrialRecord], trials: Trials) -> Figure |
             heights[i],
             color="crimson" if wide else colours[i],
             linewidth=2.6 if wide else 1.2,
-            linestyle="--" if record.status == CUT else "-",
+            linestyle="-" if len(record.folds) == trials.folds else "--",
             alpha=1.0 if wide else 0.75,
             zorder=3 if wide else 2,
         )
@@ -78,7 +81,7 @@ def parallel_coordinates(records: list[TrialRecord], trials: Trials) -> Figure |
     axes.set_xticks(x, [_wrapped(name) for name, _, _ in axes_of], fontsize=9)
     axes.set_yticks([])
     axes.set_xlim(-0.15, len(axes_of) - 1 + 0.45)
-    axes.set_title(f"Trials (red: the chosen one, {best}; the darker, the better; dashed: cut early)", fontsize=10)
+    axes.set_title(f"Trials (red: the chosen one, {best}; the darker, the better; dashed: not all folds)", fontsize=10)
     axes.spines[:].set_visible(False)
     return figure
 

@@ -19,7 +19,9 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.oracles import BayesianOptimizationOracle, GridSearchOracle, HyperbandOracle, RandomSearchOracle
 
+from age_keras.errors import InputError
 from age_keras.files import write_json
+from tuning.sweeps import fewest_trials, one_sweep
 
 OracleName = Literal["random", "hyperband", "bayesian", "grid"]
 SAME_FAILURES = 3
@@ -221,6 +223,9 @@ def make_oracle(
         folds: of a whole trial.
         seed: of its choices.
         failure: see `Durable`.
+
+    Raises:
+        InputError: too few trials for Hyperband to run one of them on all folds.
     """
     shared = {
         "objective": keras_tuner.Objective("objective", direction),
@@ -230,7 +235,12 @@ def make_oracle(
     }
     if name == "hyperband":
         oracle = DurableHyperband(max_epochs=folds, factor=HYPERBAND_FACTOR, hyperband_iterations=math.inf, **shared)
-        oracle.max_trials = trials or _one_sweep(oracle)
+        oracle.max_trials = trials or one_sweep(oracle)
+        if oracle.max_trials < (needed := fewest_trials(oracle)):
+            raise InputError(
+                f"Hyperband on {folds} folds needs at least {needed} trials, or none of them runs on all folds. "
+                f"Received: trials={trials}."
+            )
     elif name == "bayesian":
         first = min(3 * len(space.space), max(3, (trials or 30) // 3))
         oracle = DurableBayesian(max_trials=trials or None, num_initial_points=first, **shared)
@@ -238,12 +248,3 @@ def make_oracle(
         oracle = {"random": DurableRandom, "grid": DurableGrid}[name](max_trials=trials or None, **shared)
     oracle.path, oracle.failure, oracle.verbose = path, failure, 0
     return oracle
-
-
-def _one_sweep(oracle: HyperbandOracle) -> int:
-    """Trials of one sweep over all of Hyperband's brackets."""
-    return sum(
-        oracle._get_size(bracket, number)
-        for bracket in range(oracle._get_num_brackets())
-        for number in range(oracle._get_num_rounds(bracket))
-    )

@@ -143,6 +143,7 @@ def finish(config: SearchConfig, study, outer) -> Path:
     run, trials = study.run.path, trials_of(study.run.path, config)
     ranked = trials.ranked()
     if not ranked:
+        write_search_report(run)
         raise InputError(f"No trial ran all of its folds, so there is nothing to choose: see {run / 'trials'}.")
     chosen = chosen_config(study.config, config.space, ranked[0])
     study.run.write_json("chosen.json", {"trial": ranked[0].trial, "config": to_dict(chosen)})

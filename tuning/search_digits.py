@@ -120,6 +120,7 @@ def _finish(config: DigitsSearchConfig, run, parts: dict, hypermodel) -> Path:
 
     ranked = hypermodel.trials.ranked()
     if not ranked:
+        write_search_report(run.path)
         raise InputError(f"No trial ran all of its folds, so there is nothing to choose: see {run.path / 'trials'}.")
     hp = keras_tuner.HyperParameters()
     hp.values = dict(ranked[0].parameters)

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from fake_search import FakeHyperModel
 
+from age_keras.errors import InputError
 from tuning import tuner
 from tuning.search import StoppedSearchError, run_trials
 from tuning.search_config import SearchConfig
@@ -138,6 +139,13 @@ def test_hyperband_goes_on_from_the_folds_of_the_round_before(tmp_path):
         assert record.folds[0]["reused"] < record.trial
         assert "reused" not in record.folds[-1]
     assert all(len(record.folds) == 4 for record in trials.ranked())
+
+
+def test_too_few_trials_for_hyperband_are_refused(tmp_path):
+    with pytest.raises(InputError, match="on 5 folds needs at least 10 trials"):
+        run(tmp_path, config("hyperband", trials=9, folds=5))
+    trials = run(tmp_path, config("hyperband", trials=10, folds=5))
+    assert len(trials.ranked()) == 1
 
 
 def test_a_search_can_be_made_longer(tmp_path):

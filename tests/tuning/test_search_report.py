@@ -1,6 +1,7 @@
 """The report of a search: what was chosen, how optimistic the search was, the pictures, the table."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,10 @@ import pytest
 from fake_search import FakeHyperModel
 
 from age_keras.errors import InputError
+from age_keras.training.run import Run
 from tuning.importance import importances
 from tuning.report import main, write_search_report
-from tuning.search import run_trials
+from tuning.search import finish, run_trials
 from tuning.search_config import SearchConfig
 
 
@@ -25,9 +27,14 @@ def searched(tmp_path_factory):
             raise MemoryError("no 3 GB left")
 
     run_trials(folder, config, FakeHyperModel(folder, config, misfortune=misfortune), progress=False)
-    facts = {"space": "mission", "oracle": "grid", "objective": "mae", "folds": 3, "race": 1.0, "seed": 0}
-    (folder / "config.json").write_text(json.dumps({**facts, "bands": [15, 25, 50]}))
+    write_facts(folder, "grid")
     return folder
+
+
+def write_facts(folder, oracle):
+    """What the report reads of a search's configuration."""
+    facts = {"space": "mission", "oracle": oracle, "objective": "mae", "folds": 3, "race": 1.0, "seed": 0}
+    (folder / "config.json").write_text(json.dumps({**facts, "bands": [15, 25, 50]}))
 
 
 def test_before_the_outer_measurement_it_says_so(searched):
@@ -64,6 +71,36 @@ def test_the_command_says_what_is_wrong_with_a_folder(tmp_path, capsys):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="not the folder of a search"):
         write_search_report(tmp_path)
+
+
+def test_hyperband_has_a_report_before_its_first_whole_trial(tmp_path):
+    config = SearchConfig(oracle="hyperband", trials=9, folds=3)
+
+    def misfortune(hp, fold, epoch):
+        if fold == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trials(tmp_path, config, FakeHyperModel(tmp_path, config, misfortune=misfortune), progress=False)
+    write_facts(tmp_path, "hyperband")
+    text = write_search_report(tmp_path, board=False).read_text()
+    assert text.startswith("# No trial has run all of its folds yet")
+    assert "4 trials: 3 complete, 1 running" in text
+
+
+def test_a_search_without_a_whole_trial_leaves_its_table_and_report(tmp_path):
+    config = SearchConfig(trials=2, folds=3, race=0.0)
+
+    def misfortune(hp, fold, epoch):
+        if fold == 3:
+            raise MemoryError("no 3 GB left")
+
+    run_trials(tmp_path, config, FakeHyperModel(tmp_path, config, misfortune=misfortune), progress=False)
+    write_facts(tmp_path, "random")
+    with pytest.raises(InputError, match="nothing to choose"):
+        finish(config, SimpleNamespace(run=Run(tmp_path)), None)
+    assert len(pd.read_csv(tmp_path / "trials.csv")) == 2
+    assert "memory: no 3 GB left" in (tmp_path / "report.md").read_text()
 
 
 def test_importance_finds_what_matters():
