@@ -24,6 +24,7 @@ from tuning.supervised import end_with_the_supervisor
 
 BEAT_SECONDS = 1.0
 LOST_CHIEF_EXIT = 3
+ALL_DIED_EXIT = 1
 
 Opened = Callable[[str], tuple[Path, CrossValidated]]
 
@@ -55,7 +56,7 @@ def run_cluster(
         module: start processes as `python -m tuning.search`, else `arguments` begin with a script.
 
     Returns:
-        The exit code: 0; 3 where the chief was lost.
+        The exit code: 0; 3 where the chief was lost, 1 where a supervisor's workers all died.
     """
     folder = folder or config.runs / "search" / config.run_name
     if config.workers:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from age_keras.training.devices import gpus, share
-from tuning.cluster import LOST_CHIEF_EXIT
+from tuning.cluster import ALL_DIED_EXIT, LOST_CHIEF_EXIT
 from tuning.search_config import ClusterConfig
 from tuning.supervised import SUPERVISOR
 
@@ -58,7 +58,7 @@ def supervise(config: ClusterConfig, command: Sequence[str], folder: Path) -> in
         folder: the run's; the workers' output goes into `workers/*.log` there.
 
     Returns:
-        The chief's exit code; 3 where the chief died.
+        The chief's exit code; 3 where the chief died, 1 where all workers have died too often.
     """
     chief = f"127.0.0.1:{free_port()}"
     base = [*without_workers(command), "--chief", chief, "--patience", f"{config.patience:g}"]
@@ -70,14 +70,18 @@ def supervise(config: ClusterConfig, command: Sequence[str], folder: Path) -> in
         # The pages are read and the run is opened by the chief; workers only find them done.
         while boss.poll() is None and not _listens(chief):
             time.sleep(TICK)
+        if boss.poll() is not None:  # It was refused: it has said why.
+            return _end(boss, (), config.patience)
         logs.mkdir(parents=True, exist_ok=True)
         for worker in team:
             worker.start()
-        # What follows the trials (the outer measurement) is the chief's alone.
         while boss.poll() is None:
             time.sleep(TICK)
             for worker in team:
                 worker.look_after(over=(logs / "ended").exists())
+            if all(worker.given_up for worker in team):
+                print(f"All workers died: see {logs}/*.log. The search stops.", file=sys.stderr, flush=True)
+                return ALL_DIED_EXIT
         return _end(boss, team, config.patience)
     finally:
         for process in (boss, *(worker.process for worker in team)):
@@ -103,7 +107,7 @@ class Worker:
         self.command = [*(a for a in base if a not in CHIEF_ALONE), "--role", "worker", "--worker-name", self.name]
         self.environment = os.environ | own() | share(number, workers, gpus())
         self.process: subprocess.Popen | None = None
-        self.restarts, self.log = 0, None
+        self.restarts, self.given_up, self.log = 0, False, None
 
     def start(self) -> None:
         self.log = self.log or (self.logs / f"{self.name}.log").open("a")
@@ -113,15 +117,18 @@ class Worker:
         (self.logs / f"{self.name}.pid").write_text(str(self.process.pid))
 
     def look_after(self, over: bool) -> None:
-        """Starts it again where it died before the search was over."""
+        """Starts it again where it died before the search was over, or lost a chief that is still there."""
         code = self.process.poll()
-        if code in (None, 0, LOST_CHIEF_EXIT) or over or self.restarts >= MOST_RESTARTS:
+        if code in (None, 0) or over or self.given_up:
             return
-        self.restarts += 1
-        print(f"{self.name} ended with code {code}: started again under its name.", file=sys.stderr, flush=True)
         if self.restarts == MOST_RESTARTS:
-            print(f"{self.name} has died {MOST_RESTARTS} times: see {self.log.name}.", file=sys.stderr, flush=True)
-        self.start()
+            self.given_up = True
+            said = f"has died {self.restarts + 1} times and is given up: see {self.log.name}."
+        else:
+            self.restarts += 1
+            self.start()
+            said = f"ended with code {code}: started again under its name."
+        print(f"{self.name} {said}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self.log:
@@ -130,12 +137,9 @@ class Worker:
 
 def _end(boss: subprocess.Popen, team: Sequence[Worker], patience: float) -> int:
     if boss.returncode < 0:
-        print(
-            f"The chief was killed (signal {-boss.returncode}). Its workers stop within {patience:g} seconds; "
-            "the same command goes on from there.",
-            file=sys.stderr,
-            flush=True,
-        )
+        said = f"The chief was killed (signal {-boss.returncode}); the same command goes on from there."
+        said += f" Its workers stop within about {2 * patience:g} seconds." if team else ""
+        print(said, file=sys.stderr, flush=True)
     until = time.monotonic() + patience + 30
     for worker in team:
         if worker.process:

@@ -1,0 +1,40 @@
+"""The supervisor of `--workers`: what it does when its chief or its workers end. The processes are stubs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tuning import supervisor
+from tuning.search_config import ClusterConfig
+
+SCRIPT = str(Path(__file__).with_name("stub_team.py"))
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    monkeypatch.setattr(supervisor, "TICK", 0.05)
+
+
+def supervise(mode, folder, workers=2):
+    command = [sys.executable, "-S", SCRIPT, mode, "--starts", str(folder / "starts")]
+    return supervisor.supervise(ClusterConfig(workers=workers, patience=5), command, folder)
+
+
+def test_workers_that_die_again_and_again_end_the_search(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(supervisor, "MOST_RESTARTS", 2)
+    assert supervise("dies", tmp_path) == 1
+    said = capfd.readouterr().err
+    assert said.count("ended with code 7: started again") == 4
+    assert "worker1 has died 3 times and is given up: see" in said
+    assert f"All workers died: see {tmp_path / 'workers'}/*.log" in said
+
+
+def test_a_worker_that_lost_a_living_chief_is_started_again(tmp_path, capfd):
+    assert supervise("loses", tmp_path, workers=1) == 0
+    assert "worker0 ended with code 3: started again" in capfd.readouterr().err
+
+
+def test_a_chief_that_is_refused_starts_no_workers(tmp_path):
+    assert supervise("refused", tmp_path) == 2
+    assert not (tmp_path / "workers").exists()
