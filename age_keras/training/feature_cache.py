@@ -13,34 +13,26 @@ other rows of the same entry add them, and nothing old fits a changed pixel, wei
 """
 
 import dataclasses
-import hashlib
-import json
 import logging
-import math
-import shutil
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from age_keras.files import cache_dir
-from age_keras.training.cache_room import default_disk_budget, default_memory_budget, make_room, touch
-from age_keras.training.feature_entry import FeatureEntry
+from age_keras.training.cache_entries import CacheEntries
+from age_keras.training.cache_notes import CacheNotes
+from age_keras.training.cache_room import touch
 from age_keras.training.feature_fill import MAX_ERROR, DiskError, Fill, TooCoarseError
 from age_keras.training.feature_store import FeatureStore, View
 from age_keras.training.halfway import Halfway
 from age_keras.training.prefix import Split
 from age_keras.training.prefix_pass import PrefixPass, patch_identities
 from age_keras.training.reduced import NotReducedError
-
-MAX_COMPUTE_ERROR = 2**-6
-"""Features computed in a lower precision may be so far from those in float32, see `relative_error`."""
-LEAST_COMPUTE_ERROR = 2**-15
-"""What is nearer was computed in float32: the machine has no instructions for the lower precision."""
 
 log = logging.getLogger("age_keras")
 
@@ -50,9 +42,10 @@ class FeatureCache:
 
     Args:
         directory: of the entries. Defaults to `features` in the cache folder.
-        memory_budget: bytes of features that one store may hold in memory. Defaults to a quarter of the memory.
-        disk_budget: bytes of all entries; the least recently used go first. Defaults to 20 GB, and at most half of the
-            free disk.
+        memory_budget: bytes of features that its stores may hold in memory together. Defaults to a quarter of the
+            memory, shared out among workers.
+        disk_budget: bytes of all entries; the least recently used go first, those that this cache has used stay.
+            Defaults to `default_disk_budget`.
         dtype: `float32`, `float16` or `bfloat16`: how features are kept. They are handed out in the boundary's dtype.
             One that changes a feature by more than `MAX_ERROR` of its value (or of the tensor's root mean square, where
             that is larger) is replaced by float32.
@@ -77,10 +70,9 @@ class FeatureCache:
             if value not in ("float32", "float16", "bfloat16"):
                 raise ValueError(f"`{name}` must be float32, float16 or bfloat16. Received: {name}={value}")
         self.directory = Path(directory) if directory else cache_dir() / "features"
-        self.memory_budget = default_memory_budget() if memory_budget is None else memory_budget
-        self.disk_budget = default_disk_budget(self.directory) if disk_budget is None else disk_budget
+        self._entries = CacheEntries(self.directory, memory_budget, disk_budget)
         self.dtype, self.computed_in, self.progress = dtype, computed_in, progress
-        self._say, self._said = say, set()
+        self._notes = CacheNotes(say)
         self._identified: tuple = (None, None, None)
 
     def features(
@@ -94,6 +86,7 @@ class FeatureCache:
         label: str = "frozen prefix",
         rows: np.ndarray | None = None,
         start: Callable[[], Halfway | None] | None = None,
+        passing: bool = False,
     ) -> FeatureStore | None:
         """The features of patches, computed where they are not yet in the cache.
 
@@ -107,66 +100,97 @@ class FeatureCache:
             label: what the progress bar says.
             rows: the rows that are needed. Defaults to all.
             start: gives features of a lower cut to start from; called where something has to be computed.
+            passing: only to start from them. They are not held in memory, and nothing is said if they have no room.
 
         Returns:
             The features, or None where they fit neither in memory nor on disk.
         """
+        work, numbers = self._work(split, patches, keys, views, policy, seed)
         rows = np.arange(len(patches)) if rows is None else np.unique(rows)
-        augmented = views is not None and policy is not None and not getattr(policy, "is_identity", False)
-        numbers = sorted({int(view) for view in views}) if augmented else [None]
-        work = PrefixPass(split, patches, keys, policy if augmented else None, seed if augmented else 0)
-        store = self._attempts(work, rows, numbers, label, start)
-        if store is not None and views is not None and not augmented:
+        store = self._attempts(work, rows, numbers, label, start, passing)
+        if store is not None and views is not None and numbers == [None]:
             store.views.update(dict.fromkeys(views, store.views[None]))
         return store
 
-    def _attempts(self, work: PrefixPass, rows, numbers, label: str, start) -> FeatureStore | None:
+    def reserve(self, wanted: Sequence[dict], quietly: bool = False) -> bool:
+        """Makes room for several sets of features, so that none is computed in vain since another has no room.
+
+        Args:
+            wanted: arguments of `features` for each.
+            quietly: say nothing where there is no room.
+
+        Returns:
+            Whether there is room for all of them, in memory or on disk.
+        """
+        needs, totals = [], []
+        for each in wanted:
+            given = {k: each.get(k) for k in ("views", "policy")} | {"seed": each.get("seed", 0)}
+            work, numbers = self._work(each["split"], each["patches"], each["keys"], **given)
+            ids = self._identities(work.patches, work.keys)
+            ids = ids if each.get("rows") is None else ids[np.unique(each["rows"])]
+            entries = self._entries.of(work, numbers, self.dtype).values()
+            needs.append(sum(entry.disk_bytes(entry.missing(ids)) for entry in entries))
+            totals.append(sum(entry.bytes_per_row for entry in entries) * len(ids))
+        if self._entries.make_room(sum(needs)):
+            return True
+        left, on_disk = self._entries.memory_left, 0
+        for need, total in zip(needs, totals, strict=True):
+            fits = total <= left
+            left, on_disk = left - total * fits, on_disk + need * (not fits)
+        if on_disk < sum(needs) and self._entries.make_room(on_disk):
+            return True
+        if not quietly:
+            self._notes.no_room(sum(totals), in_memory=False)
+        return False
+
+    def _work(self, split, patches, keys, views, policy, seed) -> tuple[PrefixPass, list[int | None]]:
+        """What computes, and the numbers of the copies; `[None]` where all copies are the patches as they are."""
+        if views is None or policy is None or getattr(policy, "is_identity", False):
+            return PrefixPass(split, patches, keys, computed_in=self.computed_in), [None]
+        numbers = sorted({int(view) for view in views})
+        return PrefixPass(split, patches, keys, policy, seed, computed_in=self.computed_in), numbers
+
+    def _attempts(self, work: PrefixPass, rows, numbers, label: str, start, passing: bool) -> FeatureStore | None:
         """In the precisions asked for; in float32 what these do not do well enough."""
         kept, computed = self.dtype, self.computed_in
         while True:
             try:
                 work = dataclasses.replace(work, computed_in=computed, start=None)
-                store = self._fill(work, rows, numbers, label, kept, start)
+                store = self._fill(work, rows, numbers, label, kept, start, passing)
             except TooCoarseError as coarse:
-                self._once(
+                self._notes.once(
                     f"Features are kept in float32: {kept} would change them by up to {coarse.error:.1e} of their "
                     f"value, more than {MAX_ERROR:.1e}."
                 )
                 kept = "float32"
             except NotReducedError as why:
-                self._once(f"The frozen layers are computed in float32 instead of {computed}: {why}.")
+                self._notes.once(f"The frozen layers are computed in float32 instead of {computed}: {why}.")
                 computed = "float32"
             else:
-                self._tell(store)
+                if store is not None:
+                    self._notes.costs(store)
                 return store
 
-    def _tell(self, store: FeatureStore | None) -> None:
-        """What the precisions have cost, whoever paid it."""
-        if store is not None and store.error:
-            self._once(f"Features are kept in {store.precision}: each changes by {_percent(store.error)} of its value.")
-        if store is not None and store.compute_error:
-            self._once(
-                f"The frozen layers are computed in {store.computed_in}: features differ from those in float32 by "
-                f"{_percent(store.compute_error)} (root mean square, measured on a sample of patches)."
-            )
-
-    def _fill(self, work: PrefixPass, rows, numbers, label: str, precision: str, start) -> FeatureStore | None:
-        entries = {view: self._entry(work, view, precision) for view in numbers}
+    def _fill(self, work: PrefixPass, rows, numbers, label, precision, start, passing) -> FeatureStore | None:
+        entries = self._entries.of(work, numbers, precision)
         every_id = self._identities(work.patches, work.keys)
         ids = every_id[rows]
         missing = {view: int((entry.find(ids) < 0).sum()) for view, entry in entries.items()}
-        row_bytes = entries[numbers[0]].bytes_per_row
-        need, total = row_bytes * sum(missing.values()), row_bytes * len(ids) * len(entries)
+        total = entries[numbers[0]].bytes_per_row * len(ids) * len(entries)
         if any(entry.damaged for entry in entries.values()):
-            self._once("Some of the cached features were damaged, and are computed again.")
-        in_memory = total <= self.memory_budget
-        on_disk = not need or make_room(self.directory, need, self.disk_budget, [e.folder for e in entries.values()])
-        if not on_disk and not self._without_disk(total, in_memory, "fit neither the cache's limit nor the disk"):
+            self._notes.once("Some of the cached features were damaged, and are computed again.")
+        in_memory = not passing and total <= self._entries.memory_left
+        if (need := any(missing.values())) and start is not None:
+            work = dataclasses.replace(work, start=start())  # It fills the cache as well: before the room is measured.
+        on_disk = self._entries.make_room(sum(entry.disk_bytes(missing[view]) for view, entry in entries.items()))
+        if not on_disk and not passing:
+            self._notes.no_room(total, in_memory)
+        if not on_disk and not in_memory:
             return None
-        if need and start is not None:
-            work = dataclasses.replace(work, start=start())
-        error = self._compute_error(work, rows, ids, entries) if need and work.computed_in != "float32" else 0.0
-        views, computed = {}, 0
+        error, views, computed = 0.0, {}, 0
+        if need and work.computed_in != "float32":
+            view = next(view for view in numbers if missing[view])
+            error = work.affordable_error(rows[entries[view].find(ids) < 0], view)
         kept_errors, compute_errors = [0.0], [error]
         hidden = not (self.progress and need)
         with tqdm(
@@ -176,53 +200,35 @@ class FeatureCache:
                 held = [np.empty((len(ids), *shape), entry.dtype) for shape in entry.shapes] if in_memory else None
                 fill = Fill(work, view, entry, rows, ids, held, error, bar)
                 try:
-                    fill.run(on_disk, self._once)
+                    fill.run(on_disk, self._notes.once)
                 except DiskError as full:
-                    shutil.rmtree(entry.folder, ignore_errors=True)
-                    if not self._without_disk(total, in_memory, f"cannot be written ({full.__cause__.strerror})"):
+                    if not passing:
+                        self._notes.no_disk(total, f"cannot be written ({full.__cause__.strerror})", in_memory)
+                    if not in_memory:
                         return None
                     on_disk = False
-                    fill.run(on_disk, self._once)
+                    fill.run(on_disk, self._notes.once)
                 slots = np.full(len(every_id), -1, np.int64)
-                slots[rows] = np.arange(len(ids)) if in_memory else entry.find(ids)
-                views[view] = View(held or entry.arrays(), slots)
+                slots[rows] = fill.slots
+                views[view] = View(fill.arrays, slots)
                 computed += fill.computed
                 kept_errors += [fill.error, entry.errors["kept"]]
                 compute_errors.append(entry.errors["computed"])
                 touch(entry.folder)
-        errors = {"error": max(kept_errors), "compute_error": max(compute_errors)}
-        return FeatureStore(
+        store = FeatureStore(
             work.split.boundary,
             views,
             precision,
+            error=max(kept_errors),
             in_memory=in_memory,
             computed=computed,
             computed_in=work.computed_in,
-            **errors,
+            compute_error=max(compute_errors),
         )
-
-    def _compute_error(self, work: PrefixPass, rows, ids, entries) -> float:
-        """What the precision of the work costs.
-
-        Raises:
-            NotReducedError: too much, or nothing, because the machine cannot do it.
-        """
-        missing = {view: rows[entry.find(ids) < 0] for view, entry in entries.items()}
-        view = next(view for view, places in missing.items() if len(places))
-        error = work.compute_error(missing[view], view)
-        if error < LEAST_COMPUTE_ERROR:
-            raise NotReducedError("this machine does not have it")
-        if not error <= MAX_COMPUTE_ERROR:
-            raise NotReducedError(f"it would change their features by more than {100 * MAX_COMPUTE_ERROR:.1f} %")
-        name, precision = work.split.model.name, work.computed_in
-        log.warning("%s, frozen layers in %s: features differ by %.2g (root mean square).", name, precision, error)
-        return error
-
-    def _entry(self, work: PrefixPass, view: int | None, precision: str) -> FeatureEntry:
-        facts = {**work.facts, "view": view, "seed": work.seed, "precision": precision}
-        name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()[:32]
-        dtype = tf.as_dtype(precision).as_numpy_dtype
-        return FeatureEntry(self.directory / name, [tensor.shape for tensor in work.split.boundary], dtype, facts)
+        if in_memory:
+            self._entries.take(total)
+            weakref.finalize(store, self._entries.take, -total)
+        return store
 
     def _identities(self, patches: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Reads all pixels; once for the same arrays, if they cannot be written to."""
@@ -231,19 +237,3 @@ class FeatureCache:
             identities = patch_identities(patches, keys)
             self._identified = (patches, keys, identities)
         return identities
-
-    def _without_disk(self, total: int, in_memory: bool, why: str) -> bool:
-        instead = "they are kept in memory for this run" if in_memory else "the whole network is trained instead"
-        self._once(f"{total / 1e9:.1f} GB of features {why}: {instead}.")
-        return in_memory
-
-    def _once(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said.add(sentence)
-            self._say(sentence)
-
-
-def _percent(error: float) -> str:
-    """Rounded up to a figure or two, so that the parts of a run say nearly the same."""
-    unit = min(0.1, 10.0 ** math.floor(math.log10(100 * error)))
-    return f"at most {math.ceil(100 * error / unit) * unit:g} %"

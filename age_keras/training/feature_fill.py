@@ -1,5 +1,6 @@
 """One view of the wanted rows of an entry: what is there is read, the rest computed and appended batch by batch."""
 
+import errno
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -13,6 +14,8 @@ from age_keras.training.prefix_pass import PrefixPass
 
 MAX_ERROR = 2**-8
 """The rounding of bfloat16. A precision that keeps values worse, because they overflow, is not used."""
+TRIES = 10
+"""So often an entry may be deleted while it is waited for."""
 
 
 class DiskError(Exception):
@@ -38,6 +41,9 @@ class Fill:
         held: arrays in memory to fill as well, a row for each of `rows`; None where they are mapped from disk.
         compute_error: what the work's precision costs, to be recorded.
         bar: told of each patch that is computed.
+
+    Attributes:
+        arrays, slots: after `run`, the features, and where in them those of each of `rows` stand.
     """
 
     def __init__(
@@ -55,12 +61,13 @@ class Fill:
         self.held, self.compute_error, self.bar = held, compute_error, bar
         self.done = np.zeros(len(ids), bool)
         self.error, self.computed = 0.0, 0
+        self.arrays, self.slots = held or [], np.arange(len(ids))
 
     def run(self, on_disk: bool, say: Callable[[str], None]) -> None:
-        """Computes what is missing.
+        """Reads what is there, and computes what is missing.
 
         Args:
-            on_disk: read and append to the entry; else everything is computed into `held`.
+            on_disk: append to the entry; else what is missing is computed into `held` alone.
             say: told where another process has to be waited for.
 
         Raises:
@@ -68,33 +75,51 @@ class Fill:
             TooCoarseError: the entry's precision does not hold the values.
         """
         with ExitStack() as stack:
-            if on_disk and (self.entry.find(self.ids) < 0).any():
-                self._lock(stack, say)
-                self.entry.refresh()  # Another process may have computed them meanwhile.
-            if on_disk:
-                self._read()
+            if not self._read(part=False):
+                if on_disk:
+                    self._lock(stack, say)
+                    self.entry.refresh()  # Another process may have computed them meanwhile.
+                self._read(part=True)
             todo = np.flatnonzero(~self.done)
             for batch, tensors in self.work.compute(self.rows[todo], self.view):
                 self._take(todo[batch], tensors, on_disk)
+            if self.held is None and len(todo) and not self._read(part=False):
+                raise DiskError from FileNotFoundError(errno.ENOENT, "Deleted by hand")
 
     def _lock(self, stack: ExitStack, say: Callable[[str], None]) -> None:
-        try:
-            lock = self.entry.lock()
+        timeout = 0
+        for _ in range(TRIES):
             try:
-                lock.acquire(timeout=0)
+                lock = self.entry.lock()
+                lock.acquire(timeout=timeout)
             except Timeout:
                 say("Another process computes the same features: waiting for it.")
-                lock.acquire()
-        except OSError as error:
-            raise DiskError from error
-        stack.callback(lock.release)
+                timeout = -1
+            except FileNotFoundError as error:  # The entry has been deleted while it was waited for.
+                gone = error
+            except OSError as error:
+                raise DiskError from error
+            else:
+                stack.callback(lock.release)
+                return
+        raise DiskError from gone
 
-    def _read(self) -> None:
+    def _read(self, part: bool) -> bool:
+        """Takes what the entry has: a part of what is wanted, or all or nothing. Returns whether it was all."""
         slots = self.entry.find(self.ids)
         there = np.flatnonzero(slots >= 0)
-        for target, array in zip(self.held or (), self.entry.arrays(), strict=False):
+        if len(there) < len(slots) and not part:
+            return False
+        try:
+            arrays = self.entry.arrays()
+        except (OSError, ValueError):  # It has been deleted meanwhile.
+            return False
+        for target, array in zip(self.held or (), arrays, strict=False):
             target[there] = array[slots[there]]
         self.done[there] = True
+        if self.held is None:
+            self.arrays, self.slots = arrays, slots
+        return len(there) == len(slots)
 
     def _take(self, places: np.ndarray, tensors: list[np.ndarray], on_disk: bool) -> None:
         with np.errstate(over="ignore"):

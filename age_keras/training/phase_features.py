@@ -10,6 +10,7 @@ from age_keras.data.patch_store import PatchStore
 from age_keras.training.age_config import AgeConfig, PhaseConfig
 from age_keras.training.feature_cache import FeatureCache
 from age_keras.training.feature_store import FeatureStore
+from age_keras.training.graph import CallsModel
 from age_keras.training.halfway import Halfway, between
 from age_keras.training.prefix import Split
 
@@ -49,29 +50,35 @@ class PhaseFeatures:
             cut: the phase's.
             ahead: the next phase's, whose features are then computed first, and these from them.
         """
-        copies = self._copies(cut, self._start(cut, ahead, self._copies))
-        plain = self._plain(cut, self._start(cut, ahead, self._plain)) if copies else None
-        return None if plain is None else (copies, plain)
+        wanted, starts = [self._copies(cut), self._plain(cut)], [None, None]
+        onward = between(ahead.split, cut.split) if ahead else None
+        if onward is not None:
+            lower = [self._copies(ahead), self._plain(ahead)]
+            if self.cache.reserve([*wanted, *lower], quietly=True):
+                starts = [self._start(onward, each) for each in lower]
+        if not self.cache.reserve(wanted):
+            return None
+        found = []
+        for each, start in zip(wanted, starts, strict=True):
+            features = self.cache.features(**each, label=self.label, start=start)
+            if features is None:
+                return None
+            found.append(features)
+        return tuple(found)
 
-    def _copies(self, cut: Cut, start=None) -> FeatureStore | None:
+    def _copies(self, cut: Cut) -> dict:
+        """Arguments of `FeatureCache.features`."""
         training = self.config.training
         policy = get_policy(training.augment, training.strength)
-        views = range(cut.views)
-        return self._features(cut, views=views, policy=policy, seed=self.config.seed, rows=self.learn, start=start)
+        copies = {"views": range(cut.views), "policy": policy, "seed": self.config.seed}
+        return {**self._plain(cut), **copies, "rows": self.learn}
 
-    def _plain(self, cut: Cut, start=None) -> FeatureStore | None:
-        return self._features(cut, rows=self.others, start=start)
+    def _plain(self, cut: Cut) -> dict:
+        return {"split": cut.split, "patches": self.store.patches, "keys": self.store.keys, "rows": self.others}
 
-    def _features(self, cut: Cut, **wanted) -> FeatureStore | None:
-        return self.cache.features(cut.split, self.store.patches, self.store.keys, label=self.label, **wanted)
-
-    def _start(self, cut: Cut, ahead: Cut | None, kind: Callable) -> Callable[[], Halfway | None] | None:
-        onward = between(ahead.split, cut.split) if ahead else None
-        if onward is None:
-            return None
-
+    def _start(self, onward: CallsModel, lower: dict) -> Callable[[], Halfway | None]:
         def start() -> Halfway | None:
-            features = kind(ahead)
+            features = self.cache.features(**lower, label=self.label, passing=True)
             # From rounded features others would be made than from the pixels.
             return Halfway(features, onward) if features and features.error == 0 else None
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,9 +15,15 @@ import tensorflow as tf
 from age_keras.data.pipeline import batches
 from age_keras.training.halfway import Halfway
 from age_keras.training.prefix import Split
-from age_keras.training.reduced import reduced, relative_error
+from age_keras.training.reduced import NotReducedError, reduced, relative_error
 
 BATCH = 32
+MAX_COMPUTE_ERROR = 2**-6
+"""Features computed in a lower precision may be so far from those in float32, see `relative_error`."""
+LEAST_COMPUTE_ERROR = 2**-15
+"""What is nearer was computed in float32: the machine has no instructions for the lower precision."""
+
+log = logging.getLogger("age_keras")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +110,21 @@ class PrefixPass:
         exactly = dataclasses.replace(self, start=None, computed_in="float32")
         (_, exact), (_, other) = (next(iter(work.compute(sample, view))) for work in (exactly, self))
         return relative_error(exact, other)
+
+    def affordable_error(self, rows: np.ndarray, view: int | None) -> float:
+        """What the precision of the work costs, by `compute_error`.
+
+        Raises:
+            NotReducedError: too much, or nothing, because the machine cannot do it.
+        """
+        error = self.compute_error(rows, view)
+        if error < LEAST_COMPUTE_ERROR:
+            raise NotReducedError("this machine does not have it")
+        if not error <= MAX_COMPUTE_ERROR:
+            raise NotReducedError(f"it would change their features by more than {100 * MAX_COMPUTE_ERROR:.1f} %")
+        name, precision = self.split.model.name, self.computed_in
+        log.warning("%s, frozen layers in %s: features differ by %.2g (root mean square).", name, precision, error)
+        return error
 
     @functools.cached_property
     def _function(self) -> Callable:

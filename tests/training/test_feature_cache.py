@@ -216,7 +216,10 @@ def test_what_does_not_fit_memory_is_mapped_from_disk(make_cache, patches):
     close(store.gather(np.arange(P))[0], exact(split, patches))
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "facts", "index"])
+DAMAGED_FACTS = {"cut": "{", "null": "null", "list": "[]", "errors": '{"version": 3, "errors": null}'}
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", *DAMAGED_FACTS, "index", "no index", "garbage", "an id"])
 def test_a_damaged_entry_is_computed_again_and_said_once(make_cache, patches, said, damage, tmp_path):
     split = split_model(build())
     good = make_cache().features(split, patches, KEYS).gather(np.arange(P))[0]
@@ -227,8 +230,15 @@ def test_a_damaged_entry_is_computed_again_and_said_once(make_cache, patches, sa
             file.write(b"\xff")
     elif damage == "truncated":
         os.truncate(entry / "tensor0.bin", 100)
-    elif damage == "facts":
-        (entry / "entry.json").write_text("{")
+    elif damage in DAMAGED_FACTS:
+        (entry / "entry.json").write_text(DAMAGED_FACTS[damage])
+    elif damage == "no index":
+        (entry / "index.bin").unlink()
+    elif damage == "garbage":
+        (entry / "index.bin").write_bytes(np.random.default_rng(0).bytes(P * feature_entry.RECORD.itemsize))
+    elif damage == "an id":
+        with open(entry / "index.bin", "r+b") as file:
+            file.write(b"\xff\xff")
     else:
         os.truncate(entry / "index.bin", feature_entry.RECORD.itemsize * 4 + 3)
     cache = make_cache()
@@ -262,7 +272,13 @@ def test_a_full_disk_falls_back_to_memory(make_cache, patches, said, monkeypatch
     assert len(said) == 1
     assert "No space left" in said[0]
     assert "in memory" in said[0]
-    assert not list((tmp_path / "features").rglob("*.bin"))
+    monkeypatch.undo()
+    whole = {0: 0, 1: 0, 2: BATCH, 3: BATCH}[after]  # A batch is two writes, and what was written whole stays.
+    entry = next(f for f in (tmp_path / "features").iterdir() if f.is_dir())
+    assert sum(path.stat().st_size for path in entry.glob("*.bin")) == whole * (16 + feature_entry.RECORD.itemsize)
+    again = make_cache().features(split, patches, KEYS)
+    assert again.computed == P - whole
+    close(again.gather(np.arange(P))[0], exact(split, patches))
 
 
 def test_a_full_disk_and_no_memory_mean_plain_training(make_cache, patches, said, monkeypatch):
