@@ -20,7 +20,7 @@ from age_keras.files import atomic_write
 from tuning.cross_validated import CrossValidated
 from tuning.lock import only_search
 from tuning.search_config import ClusterConfig
-from tuning.supervised import end_with_the_supervisor
+from tuning.supervised import end_with_the_supervisor, is_supervised
 
 BEAT_SECONDS = 1.0
 LOST_CHIEF_EXIT = 3
@@ -51,7 +51,8 @@ def run_cluster(
         config: of the search.
         arguments: the command's, which the supervisor gives to the processes that it starts.
         opened: gives, for a worker's name, the run's folder and a hypermodel. Defaults to those of age models.
-        finish: ends the search on the chief and returns the report. Defaults to the outer measurement.
+        finish: ends the search and returns the report, on the chief or in the supervisor. Defaults to the outer
+            measurement.
         folder: the run's. Defaults to that of age models.
         module: start processes as `python -m tuning.search`, else `arguments` begin with a script.
 
@@ -62,7 +63,13 @@ def run_cluster(
     if config.workers:
         from tuning.supervisor import supervise
 
-        return supervise(config, [sys.executable, *(["-m", "tuning.search"] if module else []), *arguments], folder)
+        code = supervise(config, [sys.executable, *(["-m", "tuning.search"] if module else []), *arguments], folder)
+        if code:
+            return code
+        # The chief saw no GPU: what is trained after the trials is trained here, where all are free again.
+        with only_search(folder):
+            print(f"Report: {(finish or _of_ages(config)[1])()}")
+        return 0
     end_with_the_supervisor(LOST_CHIEF_EXIT)
     if config.role == "chief":
         with only_search(folder):
@@ -105,8 +112,9 @@ def _chief(config: ClusterConfig, opened: Opened, finish: Callable[[], Path]) ->
         if oracle.stopped_because:
             raise StoppedSearchError(oracle.stopped_because)
 
-    report = with_verdict(run, trials, finish)
-    print(f"Report: {report}")
+    report = with_verdict(run, trials, finish if not is_supervised() else lambda: None)
+    if report:
+        print(f"Report: {report}")
     return 0
 
 

@@ -119,7 +119,7 @@ def search(config: SearchConfig, experiment: str = "search") -> Path:
         return with_verdict(run, lambda: run_trials(run, config, hypermodel), lambda: finish(config, study, outer))
 
 
-def with_verdict(run: Path, trials: Callable[[], None], end: Callable[[], Path]) -> Path:
+def with_verdict(run: Path, trials: Callable[[], None], end: Callable[[], Path | None]) -> Path | None:
     """Runs the trials, then the end; a stopped search is an error that names the cause.
 
     Raises:

@@ -50,7 +50,7 @@ def without_workers(arguments: Sequence[str]) -> list[str]:
 
 
 def supervise(config: ClusterConfig, command: Sequence[str], folder: Path) -> int:
-    """Runs a search with a chief and workers on this machine.
+    """Runs the trials of a search with a chief and workers on this machine; the end of it is the caller's.
 
     Args:
         config: of the search.
@@ -62,7 +62,7 @@ def supervise(config: ClusterConfig, command: Sequence[str], folder: Path) -> in
     """
     chief = f"127.0.0.1:{free_port()}"
     base = [*without_workers(command), "--chief", chief, "--patience", f"{config.patience:g}"]
-    hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if config.workers > 1 and gpus() else {}
+    hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if gpus() else {}
     boss = subprocess.Popen([*base, "--role", "chief"], env=os.environ | own() | hidden)
     logs = folder / "workers"
     team = [Worker(number, config.workers, base, logs) for number in range(config.workers)]

@@ -86,8 +86,12 @@ def main() -> int:
             def opened(worker):
                 return run, FakeHyperModel(run, config.search, worker, killer())
 
+            def finish():
+                (run / "finished.txt").write_text(str(os.getpid()))
+                return run
+
             return run_cluster(
-                config, [__file__, *sys.argv[1:]], opened=opened, finish=lambda: run, folder=run, module=False
+                config, [__file__, *sys.argv[1:]], opened=opened, finish=finish, folder=run, module=False
             )
         from tuning.search import run_trials
 

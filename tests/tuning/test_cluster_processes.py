@@ -48,6 +48,8 @@ def test_a_killed_worker_is_started_again_and_no_fold_is_trained_twice(tmp_path)
     finally:
         supervisor.kill()
     assert supervisor.returncode == 0
+    # The chief, which sees no GPU, leaves the measurement to the supervisor.
+    assert (run / "finished.txt").read_text() == str(supervisor.pid)
     assert "worker0 ended with code -9: started again under its name" in said
     assert [r["status"] for r in records(run)] == ["complete"] * 5
     folds = [line for line in (run / "log.txt").read_text().splitlines() if line.startswith("fold")]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tuning import supervisor
+from tuning.cluster import run_cluster
 from tuning.search_config import ClusterConfig
 
 SCRIPT = str(Path(__file__).with_name("stub_team.py"))
@@ -19,6 +20,31 @@ def _at_once(monkeypatch):
 def supervise(mode, folder, workers=2):
     command = [sys.executable, "-S", SCRIPT, mode, "--starts", str(folder / "starts")]
     return supervisor.supervise(ClusterConfig(workers=workers, patience=5), command, folder)
+
+
+def test_the_chief_sees_no_gpu(tmp_path, monkeypatch):
+    seen = {}
+
+    class Ended(Exception):
+        """Stands for all that would follow the start of the chief."""
+
+    def start(command, env, **_):
+        seen.update(env)
+        raise Ended
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(supervisor.subprocess, "Popen", start)
+    with pytest.raises(Ended):
+        supervise("refused", tmp_path, workers=1)
+    assert seen["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, 1), (2, 0)])
+def test_the_measurement_follows_trials_that_ended_in_order(code, ends, tmp_path, monkeypatch):
+    ended = []
+    monkeypatch.setattr(supervisor, "supervise", lambda *_: code)
+    assert run_cluster(ClusterConfig(workers=1), [], finish=lambda: ended.append(1), folder=tmp_path / "run") == code
+    assert len(ended) == ends
 
 
 def test_workers_that_die_again_and_again_end_the_search(tmp_path, monkeypatch, capfd):
