@@ -13,9 +13,10 @@ import functools
 import importlib
 
 import keras
-import numpy as np
 from keras import layers
 
+from age_keras.backbones import vit_names
+from age_keras.backbones.gelu import gelu
 from age_keras.backbones.interpolation import resize_position_embedding
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 from age_keras.backbones.stochastic_depth import StochasticDepth, rates
@@ -52,15 +53,23 @@ class KerasCVLayer(keras.layers.Layer):
         kind: the name of the layer's class, a key of `SOURCES`.
         options: keyword arguments of that class.
         output_shape: without the batch.
+        exact_gelu: in a ViT's block, PyTorch's exact GELU for keras-cv's approximation. Defaults to False.
     """
 
-    def __init__(self, kind, options, output_shape, **kwargs):
+    def __init__(self, kind, options, output_shape, exact_gelu=False, **kwargs):
         super().__init__(**kwargs)
         if kind not in SOURCES:
             raise ValueError(f"kind must be one of {', '.join(SOURCES)}. Received: kind={kind}")
         self.kind, self.options, self.shape_out = kind, dict(options), tuple(output_shape)
         with self._own_policy():
             self.inner = getattr(_import(SOURCES[kind]), kind)(**self.options, name=kind)
+        self.set_gelu(exact_gelu)
+
+    def set_gelu(self, exact: bool) -> None:
+        """Chooses the GELU, also of a layer that is part of a model."""
+        self.exact_gelu = exact
+        if self.kind == "TransformerEncoder":
+            self.inner.activation = gelu if exact else keras.activations.gelu
 
     @contextlib.contextmanager
     def _own_policy(self):
@@ -83,12 +92,21 @@ class KerasCVLayer(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], *self.shape_out)
 
+    def attention_weights(self, x):
+        """The weights of a ViT block's attention for its input (N, T, C): (N, heads, T, T), rows sum to 1."""
+        x = self.inner.layer_norm1(x)
+        return self.inner.attn(x, x, return_attention_scores=True)[1]
+
+    def published_variables(self):
+        """See `torch_weights.torch_names`."""
+        return vit_names.published_variables(self)
+
     def get_config(self):
         own = {"kind": self.kind, "options": self.options, "output_shape": self.shape_out}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "exact_gelu": self.exact_gelu}
 
 
-def vit(x, image_size, patch_size=16, project_dim=768, num_heads=12, depth=12, drop_path_rate=0.0):
+def vit(x, image_size, patch_size=16, project_dim=768, num_heads=12, depth=12, drop_path_rate=0.0, exact_gelu=False):
     """keras-cv's ViT.
 
     Args:
@@ -97,6 +115,7 @@ def vit(x, image_size, patch_size=16, project_dim=768, num_heads=12, depth=12, d
         patch_size: the side of a patch in pixels.
         project_dim, num_heads, depth: channels, attention heads and blocks.
         drop_path_rate: stochastic depth of the last block (whole blocks); grows linearly from 0. Defaults to 0.
+        exact_gelu: see `KerasCVLayer`; weights of PyTorch set it. Defaults to False.
 
     Returns:
         Tokens, (N, 1 + (image_size / patch_size) ** 2, project_dim), the class token first.
@@ -108,7 +127,7 @@ def vit(x, image_size, patch_size=16, project_dim=768, num_heads=12, depth=12, d
     options |= {"mlp_dropout": 0.0, "attention_dropout": 0.0}
     for block, rate in enumerate(rates(drop_path_rate, depth)):
         name = f"block_{block}.encoder" if rate else f"block_{block}"
-        y = KerasCVLayer("TransformerEncoder", options, shape, name=name)(x)
+        y = KerasCVLayer("TransformerEncoder", options, shape, exact_gelu, name=name)(x)
         if rate:
             y = layers.Subtract(name=f"block_{block}.branch")([y, x])
             y = StochasticDepth(rate, name=f"block_{block}.drop_path")(y)
@@ -161,6 +180,8 @@ def load_published(model: keras.Model, spec: BackboneSpec) -> None:
 def copy_weights(published: keras.Model, model: keras.Model) -> None:
     """Copies the weights of keras-cv's own model into ours, layer by layer."""
     theirs, ours = ([layer for layer in m.layers if _arrays(layer)] for m in (published, model))
+    if not theirs or not ours:
+        raise ValueError(f"There is nothing to copy. Received: published={published.name}, model={model.name}")
     for source, layer in zip(theirs, ours, strict=True):
         for variable, target in zip(_arrays(source), _arrays(layer), strict=True):
             value = keras.ops.convert_to_numpy(variable)
@@ -171,30 +192,31 @@ def copy_weights(published: keras.Model, model: keras.Model) -> None:
 
 def _arrays(layer: keras.layers.Layer) -> list[keras.Variable]:
     """A layer's weights without the state of its random numbers."""
-    return [v for v in layer.variables if np.dtype(v.dtype).kind == "f"]
+    return [v for v in layer.variables if keras.backend.is_float_dtype(v.dtype)]
 
 
 IMAGENET = {"imagenet": WeightSource(location="keras-cv")}
-# keras-cv's builder; patch size, channels, heads; parameters, GFLOPs; whether weights are published.
+# keras-cv's builder; patch size, channels, heads; parameters, GFLOPs, the papers' millions of them (tiny and small:
+# arXiv:2106.10270); whether weights are published.
 VITS = {
-    "vit_tiny_16": ("ViTTiny16", (16, 192, 3), 5_524_416, 1.25, True),
-    "vit_tiny_32": ("ViTTiny32", (32, 192, 3), 5_938_560, 0.31, False),
-    "vit_small_16": ("ViTS16", (16, 384, 6), 21_665_664, 4.60, True),
-    "vit_small_32": ("ViTS32", (32, 384, 6), 22_493_952, 1.14, True),
-    "vit_base_16": ("ViTB16", (16, 768, 12), 85_798_656, 17.56, True),
-    "vit_base_32": ("ViTB32", (32, 768, 12), 87_455_232, 4.41, True),
+    "vit_tiny_16": ("ViTTiny16", (16, 192, 3), 5_524_416, 1.25, 5.8, True),
+    "vit_tiny_32": ("ViTTiny32", (32, 192, 3), 5_938_560, 0.31, 0.0, False),
+    "vit_small_16": ("ViTS16", (16, 384, 6), 21_665_664, 4.60, 22.2, True),
+    "vit_small_32": ("ViTS32", (32, 384, 6), 22_493_952, 1.14, 0.0, True),
+    "vit_base_16": ("ViTB16", (16, 768, 12), 85_798_656, 17.56, 86.0, True),
+    "vit_base_32": ("ViTB32", (32, 768, 12), 87_455_232, 4.41, 0.0, True),
 }
-# Depths, channels; parameters, GFLOPs; whether weights are published.
+# Depths, channels; parameters, GFLOPs, the paper's millions of parameters; whether weights are published.
 MITS = {
-    "mit_b0": ((2, 2, 2, 2), (32, 64, 160, 256), 3_319_392, 0.45, True),
-    "mit_b1": ((2, 2, 2, 2), (64, 128, 320, 512), 13_151_424, 1.68, False),
-    "mit_b2": ((3, 4, 6, 3), (64, 128, 320, 512), 24_196_288, 3.27, False),
-    "mit_b3": ((3, 4, 18, 3), (64, 128, 320, 512), 44_072_128, 6.14, False),
-    "mit_b4": ((3, 8, 27, 3), (64, 128, 320, 512), 60_842_688, 8.92, False),
-    "mit_b5": ((3, 6, 40, 3), (64, 128, 320, 512), 81_443_008, 11.72, False),
+    "mit_b0": ((2, 2, 2, 2), (32, 64, 160, 256), 3_319_392, 0.45, 3.7, True),
+    "mit_b1": ((2, 2, 2, 2), (64, 128, 320, 512), 13_151_424, 1.68, 14.0, False),
+    "mit_b2": ((3, 4, 6, 3), (64, 128, 320, 512), 24_196_288, 3.27, 25.4, False),
+    "mit_b3": ((3, 4, 18, 3), (64, 128, 320, 512), 44_072_128, 6.14, 45.2, False),
+    "mit_b4": ((3, 8, 27, 3), (64, 128, 320, 512), 60_842_688, 8.92, 62.6, False),
+    "mit_b5": ((3, 6, 40, 3), (64, 128, 320, 512), 81_443_008, 11.72, 82.0, False),
 }
 
-for _name, (_, (_patch, _width, _heads), _parameters, _gflops, _published) in VITS.items():
+for _name, (_, (_patch, _width, _heads), _parameters, _gflops, _paper, _published) in VITS.items():
     register(
         BackboneSpec(
             name=_name,
@@ -209,13 +231,15 @@ for _name, (_, (_patch, _width, _heads), _parameters, _gflops, _published) in VI
             cut_points=("patch_embed", *(f"block_{i}" for i in range(12)), "norm"),
             paper="arXiv:2010.11929",
             parameters=_parameters,
+            paper_parameters=_paper,
             gflops=_gflops,
             weights=IMAGENET if _published else {},
-            note=REPLACEMENT,
+            weight_map=vit_names.WEIGHT_MAP,
+            note=f"{REPLACEMENT} Checkpoints of timm fit too.",
         )
     )(functools.partial(vit, patch_size=_patch, project_dim=_width, num_heads=_heads))
 
-for _name, (_depths, _widths, _parameters, _gflops, _published) in MITS.items():
+for _name, (_depths, _widths, _parameters, _gflops, _paper, _published) in MITS.items():
     register(
         BackboneSpec(
             name=_name,
@@ -226,6 +250,7 @@ for _name, (_depths, _widths, _parameters, _gflops, _published) in MITS.items():
             cut_points=tuple(f"hierarchical_encoder_{i}_{j}" for i in range(4) for j in range(_depths[i])),
             paper="arXiv:2105.15203",
             parameters=_parameters,
+            paper_parameters=_paper,
             gflops=_gflops,
             weights=IMAGENET if _published else {},
             note=f"{REPLACEMENT} Its reduced attention differs from SegFormer's; so do its weights.",

@@ -186,7 +186,8 @@ def build_backbone(
         weights: None (random), `imagenet` or another name of `spec.weights` (downloaded), or a file: Keras weights or
             model, or a published PyTorch checkpoint of the family.
         preprocessing: `native` takes pixels 0-255 and does the family's own preprocessing; `published` divides by 255
-            and does nothing else, as the published study did; `none` takes what the first convolution should see.
+            and does nothing else, as the published study did; `none` takes what the first convolution should see, but
+            pixels 0-255 for `efficientnetv2_m` and `mobilenetv3_small`, which rescale inside.
         **architecture: given to the build function, e.g. `drop_path_rate`.
 
     Returns:

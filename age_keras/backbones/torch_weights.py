@@ -54,12 +54,14 @@ class WeightMap:
         rename: (pattern, replacement) pairs, applied in order to the whole of every name.
         resize: (pattern, function) pairs: `function(tensor, shape)` for a tensor whose shape is not the variable's.
         prepare: turns the state dict into one with other tensors (split, merged), before anything else.
+        after: changes what else the published networks have otherwise, in the loaded model.
     """
 
     ignore: tuple[str, ...] = ()
     rename: Rename = ()
     resize: tuple[tuple[str, Callable[[np.ndarray, tuple[int, ...]], np.ndarray]], ...] = ()
     prepare: Callable[[State], State] | None = None
+    after: Callable[[keras.Model], None] | None = None
 
 
 def load_torch_weights(
@@ -100,6 +102,8 @@ def load_torch_weights(
         raise InputError(f"{source} does not fit {model.name}. {'; '.join(problems)}. Is it another variant?")
     for name, (variable, _) in variables.items():
         variable.assign(values[name])
+    if weight_map.after:
+        weight_map.after(model)
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,9 @@ def torch_names(model: keras.Model) -> dict[str, tuple[keras.Variable, Layout]]:
     """The published name of every variable of a model, with the order of its axes."""
     found = {}
     for layer in model.layers:
+        if hasattr(layer, "published_variables"):  # a whole block
+            found |= layer.published_variables()
+            continue
         for variable in layer.variables:
             if isinstance(layer, keras.layers.Layer) and "seed_generator" in variable.path:
                 continue

@@ -154,6 +154,8 @@ def _load_keras_model(model: keras.Model, spec: BackboneSpec, path: Path) -> Non
         if found is None or [tuple(w.shape) for w in found.weights] != shapes:
             raise InputError(f"{path} does not hold a {spec.name}: its layer {layer.name!r} is missing or differs.")
         layer.set_weights(found.get_weights())
+        if hasattr(layer, "set_gelu"):
+            layer.set_gelu(found.exact_gelu)
 
 
 def _first_line(error: Exception) -> str:

@@ -22,9 +22,10 @@ def main(
         checkpoint: a .safetensors, .pth, .pt, .bin or .npz file with the published names; or a Keras file. No code in
             it is run.
         out: the file to write, ending in .keras.
-        image_size: the side of the input in pixels. Defaults to the published one; tables of positions are
-            interpolated.
-        preprocessing: `native` takes pixels 0-255, `none` what the first convolution expects.
+        image_size: the side of the input in pixels. Defaults to the published one. Tables of positions are interpolated
+            from a PyTorch checkpoint; a Keras file must be of this size where it has any.
+        preprocessing: `native` takes pixels 0-255, `none` what the first convolution expects (pixels 0-255 too for
+            efficientnetv2_m and mobilenetv3_small, which rescale inside).
     """
     from age_keras.backbones.convert import convert
 

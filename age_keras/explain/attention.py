@@ -63,8 +63,7 @@ class AttentionRollout:
 def attention_weights(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
     """The weights of an attention layer for its input: float32 (N, heads, T, T), rows sum to 1."""
     if isinstance(layer, KerasCVLayer):
-        normed = layer.inner.layer_norm1(x)
-        return tf.cast(layer.inner.attn(normed, normed, return_attention_scores=True)[1], tf.float32)
+        return tf.cast(layer.attention_weights(x), tf.float32)
     tokens, width = x.shape[1], x.shape[2] // 3
     bias = tf.concat([layer.q_bias, tf.zeros_like(layer.q_bias), layer.v_bias], axis=0)
     qkv = tf.reshape(tf.cast(x, tf.float32) + bias, (-1, tokens, 3, layer.num_heads, width // layer.num_heads))

@@ -12,6 +12,7 @@ import pytest
 
 from age_keras.backbones import beit, build_backbone, get_spec
 from age_keras.backbones.registry import WeightSource
+from age_keras.backbones.torch_checkpoint import _read_torch
 from age_keras.backbones.torch_weights import WeightMap, load_torch_weights, read_checkpoint
 from age_keras.backbones.weights import download, load_weights
 from age_keras.cli import main
@@ -206,3 +207,22 @@ def test_list(capsys):
         assert row["licence"]
     assert main(["backbones", "list", "--format", "csv"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(rows) + 1
+    assert main(["backbones", "list"]) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    documented = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text().splitlines()
+    assert set(table) <= set(documented)
+
+
+def test_the_authors_own_file_of_beit():
+    """What their release has: the tensors under `model`, the buffers of the relative positions, no key bias.
+
+    Made with timm 1.0.31's Beit(img_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=2), whose names of parameters
+    are the authors'; with an input, and what its last block makes of that.
+    """
+    path = CHECKPOINTS / "beit_authors.pth"
+    state, whole = read_checkpoint(path), _read_torch(path)
+    assert "blocks.0.attn.relative_position_index" in state
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, beit.beit(inputs, 8, patch_size=4, embed_dim=8, depth=1, num_heads=2))
+    load_torch_weights(model, state, beit.WEIGHT_MAP)
+    np.testing.assert_allclose(model(whole["input"]), whole["features"], atol=1e-5)
