@@ -141,6 +141,7 @@ def _worker(config: ClusterConfig, opened: Opened) -> int:
     lost = f"worker {name}: the chief at {host}:{port} has not answered for {config.patience:g} seconds; stopping. "
     lost += "Finished folds are kept: start the chief again, then the workers."
     run, hypermodel = opened(name)
+    hypermodel.restarted = config.restarted
     try:
         with Heart(run / "workers", name), watch:
             tuner = CrossValidationTuner(oracle_of(run, config.search, hypermodel), hypermodel, run)

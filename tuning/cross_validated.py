@@ -16,7 +16,11 @@ from tuning.objective import Objective, race
 from tuning.trials import COMPLETE, CUT, ENDED, FAILED, TrialRecord, Trials
 
 MOST_STARTS = 3
-"""A trial that was started so often and got no further each time is given up: what kills it is the trial itself."""
+"""A trial that was started so often and got no further each time is given up: what kills it is the trial itself.
+
+A start counts after the first where it follows the death of its worker. A search that somebody stopped and started
+again says nothing of the trial.
+"""
 
 OnEpoch = Callable[[int, dict], None]
 
@@ -35,6 +39,8 @@ class CrossValidated(keras_tuner.HyperModel):
     Attributes:
         on_event: called with the record, and with the logs of an epoch or None, when an epoch, a fold or a trial ends.
         ahead: gives at most so many trials that will come next, where that is known; for what can be shared with them.
+        restarted: whether this process takes the place of a worker that died. For its first trial.
+        careful: whether the trial's process has died before: its state is worth saving after every epoch.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class CrossValidated(keras_tuner.HyperModel):
         self.race_strength, self.keep, self.worker = race_strength, keep, worker
         self.on_event: Callable[[TrialRecord, dict | None], None] = lambda record, logs: None
         self.ahead: Callable[[int], list[keras_tuner.HyperParameters]] = lambda count: []
+        self.restarted = self.careful = False
 
     def space(self, hp: keras_tuner.HyperParameters) -> Any:
         """Declares the hyper-parameters, and returns the configuration that they make."""
@@ -62,7 +69,8 @@ class CrossValidated(keras_tuner.HyperModel):
         Args:
             hp: with the trial's values.
             fold: from 1.
-            folder: the trial's, for the state of a running fold and for its model.
+            folder: the trial's, for the state of a running fold, `fold<N>.npz`, and for its model, `fold<N>.keras`.
+                The state is deleted when the fold is recorded.
             on_epoch: to be called after each epoch with (epoch, logs).
 
         Returns:
@@ -107,7 +115,9 @@ class CrossValidated(keras_tuner.HyperModel):
 
     def _start(self, record: TrialRecord, hp: keras_tuner.HyperParameters) -> None:
         record.wanted = int(hp.values.get("tuner/epochs") or self.folds)  # Hyperband's epochs are folds here.
-        record.starts += 1
+        died, self.restarted = self.restarted and record.worker == self.worker, False
+        record.starts = record.starts + 1 if died else 1
+        self.careful = record.starts > 1
         record.worker = self.worker
         record.started = record.started or datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         self.trials.write(record)
@@ -127,6 +137,7 @@ class CrossValidated(keras_tuner.HyperModel):
             if self._cut(record):
                 return
             self.trials.write(record)
+            self.trials.forget_state(record.trial, fold)
             self.on_event(record, None)
         record.status = COMPLETE
 

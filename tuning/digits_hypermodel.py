@@ -62,7 +62,6 @@ class RecogniserHyperModel(CrossValidated):
 
     def fit_fold(self, hp: keras_tuner.HyperParameters, fold: int, folder: Path, on_epoch: OnEpoch) -> dict[str, Any]:
         model = self.build(hp)
-        state = folder / f"fold{fold}.npz"
         held = self.characters.take(np.flatnonzero(self.numbers == fold))
         history = train_recogniser(
             model,
@@ -70,14 +69,13 @@ class RecogniserHyperModel(CrossValidated):
             held,
             self.space(hp)[1],
             seed=self.seed,
-            state=state,
+            state=folder / f"fold{fold}.npz",
             name=f"{folder.name} fold {fold}",
             callbacks=(keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch(epoch, dict(logs))),),
         )
         wrong = predict_probabilities(model, held.images).argmax(axis=1) != held.labels
         if self.keep:
             save_model(model, folder / f"fold{fold}.keras")
-        state.unlink(missing_ok=True)
         keras.utils.clear_session(free_memory=True)
         curve = [round(100 * (1 - float(row["val_accuracy"])), 4) for row in history]
         return {"error": 100 * float(wrong.mean()), "epochs": len(history), "curve": curve}

@@ -1,6 +1,7 @@
 """The hypermodel of ages: `age_keras.training.protocol.train`, the code of every experiment, trains each fold."""
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,12 @@ class AgeHyperModel(CrossValidated):
 
     def fit_fold(self, hp: keras_tuner.HyperParameters, fold: int, folder: Path, on_epoch: OnEpoch) -> dict[str, Any]:
         config, part = self.space(hp), self.parts[fold - 1]
-        state = folder / f"fold{fold}.npz"
         trained = train(
-            config,
+            replace(config, runtime=replace(config.runtime, save_every=0.0)) if self.careful else config,
             self.study.data,
             self.study.table,
             part,
-            state,
+            folder / f"fold{fold}.npz",
             self._head(config, fold),
             on_epoch=on_epoch,
             progress=False,
@@ -68,7 +68,6 @@ class AgeHyperModel(CrossValidated):
         figures = self._figures(trained, part)
         if self.keep:
             save_bundle(folder / f"fold{fold}.keras", trained.model.predictor, {"kind": "age", "values": hp.values})
-        state.unlink(missing_ok=True)
         keras.utils.clear_session(free_memory=True)
         return figures
 

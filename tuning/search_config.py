@@ -58,6 +58,7 @@ class ClusterConfig(SearchConfig):
         chief: `HOST:PORT` of the chief.
         patience: seconds for which a worker waits for a chief that does not answer, and a chief for a silent worker.
         worker_name: of this worker; another one on every machine. By default host and process number.
+        restarted: it takes the place of a worker of its name that died; a trial that kills it three times is given up.
     """
 
     workers: int = 0
@@ -65,6 +66,7 @@ class ClusterConfig(SearchConfig):
     chief: str | None = None
     patience: float = 60.0
     worker_name: str | None = None
+    restarted: bool = False
 
     def __post_init__(self):
         super().__post_init__()

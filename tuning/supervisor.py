@@ -109,10 +109,14 @@ class Worker:
         self.process: subprocess.Popen | None = None
         self.restarts, self.given_up, self.log = 0, False, None
 
-    def start(self) -> None:
+    def start(self, *flags: str) -> None:
         self.log = self.log or (self.logs / f"{self.name}.log").open("a")
         self.process = subprocess.Popen(
-            self.command, env=self.environment, stdout=self.log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            [*self.command, *flags],
+            env=self.environment,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
         )
         (self.logs / f"{self.name}.pid").write_text(str(self.process.pid))
 
@@ -126,7 +130,8 @@ class Worker:
             said = f"has died {self.restarts + 1} times and is given up: see {self.log.name}."
         else:
             self.restarts += 1
-            self.start()
+            # A lost chief says nothing of the worker's trial.
+            self.start(*(["--restarted"] if code != LOST_CHIEF_EXIT else []))
             said = f"ended with code {code}: started again under its name."
         print(f"{self.name} {said}", file=sys.stderr, flush=True)
 

@@ -36,7 +36,7 @@ class TrialRecord:
         wanted: how many folds it has when it is whole.
         objective: mean over folds; of a cut trial, the estimate of it.
         sd: over its folds.
-        starts: how often it was started without getting any further.
+        starts: how often it was started, by the deaths of its worker, without getting any further.
         furthest: the fold and epoch it has reached.
         worker: who ran it last.
         started: when, in ISO 8601.
@@ -91,6 +91,10 @@ class Trials:
         folder = self.folder / trial
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def forget_state(self, trial: str, fold: int) -> None:
+        """Deletes the state of a fold that is in the record."""
+        (self.folder / trial / f"fold{fold}.npz").unlink(missing_ok=True)
 
     def read(self, trial: str) -> TrialRecord | None:
         """A trial's record, or None where it has none."""

@@ -16,6 +16,10 @@ from tuning.search_config import ClusterConfig, SearchConfig
 from tuning.trials import Trials
 
 
+class Killed(BaseException):
+    """Stands for kill -9: nothing catches it."""
+
+
 class FakeHyperModel(CrossValidated):
     """Two hyper-parameters, three epochs a fold; `log` gets a line for each epoch and each fold trained."""
 
@@ -37,7 +41,7 @@ class FakeHyperModel(CrossValidated):
 
     def fit_fold(self, hp, fold, folder, on_epoch):
         x, c = self.space(hp)
-        state = folder / f"fold{fold}.state"
+        state = folder / f"fold{fold}.npz"
         first = int(state.read_text()) if state.exists() else 0
         for epoch in range(first, 3):
             if self.pause:
@@ -47,7 +51,6 @@ class FakeHyperModel(CrossValidated):
             state.write_text(str(epoch + 1))
             on_epoch(epoch, {"loss": 1.0, "val_mae": 5.0})
         (folder / f"fold{fold}.keras").write_bytes(b"0" * 1000)
-        state.unlink()
         self._write(f"fold {folder.name} {fold}")
         value = 4 + 4 * (x - 0.25) ** 2 + {"a": 0.2, "b": 0.0, "c": 3.0}[c] + 0.3 * fold
         return {"mae": value, "skill": 1 - value / 6, "band_mae": value, "epochs": 3, "curve": [6.0, 5.0, value]}
@@ -55,6 +58,17 @@ class FakeHyperModel(CrossValidated):
     def _write(self, line: str) -> None:
         with self.log.open("a") as file:
             file.write(line + "\n")
+
+
+def run(folder, settings, misfortune=None, restarted=False):
+    """Runs a fake search in this process and returns its records."""
+    from tuning.search import run_trials
+
+    hypermodel = FakeHyperModel(folder, settings, misfortune=misfortune)
+    hypermodel.restarted = restarted
+    folder.mkdir(exist_ok=True)
+    run_trials(folder, settings, hypermodel, progress=False)
+    return hypermodel.trials
 
 
 def killer():

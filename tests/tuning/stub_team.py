@@ -18,6 +18,7 @@ if flags[flags.index("--role") + 1] == "chief":
             if connection.recv(3) == b"end":
                 sys.exit(0)
 elif mode == "dies":
+    print("a restart" if "--restarted" in flags else "the first start")
     sys.exit(7)
 elif mode == "loses":
     # The first start loses its chief, the second finds it.

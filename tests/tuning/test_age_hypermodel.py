@@ -22,7 +22,7 @@ from tuning.objective import OBJECTIVES
 from tuning.parts import search_parts
 from tuning.search_config import SearchConfig
 from tuning.spaces import mission, recogniser, wide
-from tuning.trials import Trials
+from tuning.trials import TrialRecord, Trials
 
 PAGES, PATCHES = 32, 2
 CONFIG = SearchConfig(
@@ -97,6 +97,25 @@ def test_a_trial_killed_in_its_second_fold_goes_on_there_and_its_choice_is_measu
     assert len(measured.rows) == outer.score.sum()
     gain, low, high = difference(measured)
     assert low <= gain <= high
+
+
+@pytest.mark.parametrize(("restarted", "every"), [(False, 60.0), (True, 0.0)])
+def test_a_trial_whose_process_died_saves_every_epoch(restarted, every, tmp_path, inked_pages, monkeypatch):
+    opened = study(tmp_path, inked_pages, replace(CONFIG, runtime=RuntimeConfig(save_every=60, tensorboard=False)))
+    model = hypermodel(opened, search_parts(opened, 2)[0])
+    model.trials.write(TrialRecord("0", values().values, starts=1, worker="tuner0"))
+    asked = []
+
+    def train(config, *_, **__):
+        asked.append(config.runtime.save_every)
+        raise MemoryError
+
+    monkeypatch.setattr(module, "train", train)
+    monkeypatch.setattr(model, "_head", lambda *_: None)
+    model.restarted = restarted
+    with pytest.raises(keras_tuner.errors.FailedTrialError):
+        model.fit(values(), trial_id="0")
+    assert asked == [every]
 
 
 def test_heads_of_several_trials_train_together_and_are_what_they_are_alone(tmp_path, inked_pages, monkeypatch):

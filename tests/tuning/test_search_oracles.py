@@ -1,11 +1,10 @@
 """Every oracle goes on, after any kill, with the very trials that an uninterrupted search would have run."""
 
-import contextlib
 import json
 from collections import Counter
 
 import pytest
-from fake_search import FakeHyperModel
+from fake_search import FakeHyperModel, Killed, run
 
 from age_keras.errors import InputError
 from tuning import tuner
@@ -25,20 +24,9 @@ def _in_bounded_time(monkeypatch):
     monkeypatch.setattr(tuner.time, "sleep", fail)
 
 
-class Killed(BaseException):
-    """Stands for kill -9: nothing catches it."""
-
-
 def config(oracle, **changes):
     trials = 4 if oracle == "bayesian" else 9  # Three at random, then one of the Gaussian process, which is slow.
     return SearchConfig(**{"oracle": oracle, "trials": trials, "folds": 3, "race": 0.0, "keep": 2, **changes})
-
-
-def run(folder, settings, misfortune=None):
-    hypermodel = FakeHyperModel(folder, settings, misfortune=misfortune)
-    folder.mkdir(exist_ok=True)
-    run_trials(folder, settings, hypermodel, progress=False)
-    return hypermodel.trials
 
 
 def killed_at(number):
@@ -189,18 +177,6 @@ def test_failures_of_different_causes_do_not_stop_it(tmp_path):
         raise next(causes)
 
     assert len(run(tmp_path, config("random"), misfortune).all()) == 9
-
-
-def test_a_trial_that_kills_its_process_each_time_is_given_up(tmp_path):
-    def misfortune(hp, fold, epoch):
-        if hp.values["x"] == 0.5 and epoch == 1:
-            raise Killed
-
-    for _ in range(7):
-        with contextlib.suppress(Killed):
-            trials = run(tmp_path, config("grid", trials=2), misfortune)
-    assert [r.cause for r in trials.all()] == ["killed"] * 2
-    assert "died 3 times at fold 1, epoch 1" in trials.all()[0].reason
 
 
 def test_only_the_best_models_stay(tmp_path):

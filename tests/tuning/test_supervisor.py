@@ -52,6 +52,8 @@ def test_workers_that_die_again_and_again_end_the_search(tmp_path, monkeypatch, 
     assert supervise("dies", tmp_path) == 1
     said = capfd.readouterr().err
     assert said.count("ended with code 7: started again") == 4
+    log = (tmp_path / "workers" / "worker0.log").read_text()
+    assert log.splitlines() == ["the first start", "a restart", "a restart"]
     assert "worker1 has died 3 times and is given up: see" in said
     assert f"All workers died: see {tmp_path / 'workers'}/*.log" in said
 
