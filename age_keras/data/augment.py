@@ -19,6 +19,9 @@ from age_keras.errors import InputError
 _REFERENCE_SIDE = 400
 """The side of the published patches; ranges that count in pixels are those of a patch of this side."""
 MAX_STRENGTH = 3.0
+AUGMENT_VERSION = 1
+"""Raise it with every change here, in `warp.py`, `ink.py` or `counter.py` that changes a pixel of a copy: features of
+copies are kept."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from age_keras.files import cache_dir
 
@@ -19,7 +20,8 @@ def content_hashes(paths: Sequence[str | Path], cache: Path | None = None) -> li
 
     Args:
         paths: the files.
-        cache: the folder of the memory, keyed by path, size and time of change. Defaults to `cache_dir()`.
+        cache: the folder of the memory, keyed by path and stamp: size, place on disk, and the times of the last change
+            of content and of status, which no copy keeps. Defaults to `cache_dir()`.
 
     Returns:
         One hash a path, in order.
@@ -27,23 +29,31 @@ def content_hashes(paths: Sequence[str | Path], cache: Path | None = None) -> li
     absolute = [os.path.abspath(path) for path in paths]
     stamps = [_stamp(path) for path in absolute]
     known = _recall(cache, absolute)
-    todo = [i for i, path in enumerate(absolute) if stamps[i] and known.get(path, (None,))[:2] != stamps[i]]
-    hashes = [known[path][2] if stamps[i] and path in known else "" for i, path in enumerate(absolute)]
+    todo = [i for i, path in enumerate(absolute) if stamps[i] and known.get(path, ("",))[0] != stamps[i].text]
+    hashes = [known[path][1] if stamps[i] and path in known else "" for i, path in enumerate(absolute)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for i, digest in zip(todo, pool.map(_sha256, (absolute[i] for i in todo)), strict=True):
             hashes[i] = digest
     now = time.time_ns()
-    settled = [i for i in todo if hashes[i] and now - stamps[i][1] > _SETTLED]
-    _remember(cache, [(absolute[i], *stamps[i], hashes[i]) for i in settled])
+    settled = [i for i in todo if hashes[i] and now - stamps[i].changed > _SETTLED]
+    _remember(cache, [(absolute[i], stamps[i].text, hashes[i]) for i in settled])
     return hashes
 
 
-def _stamp(path: str) -> tuple[int, int] | None:
+class _Stamp(NamedTuple):
+    """What changes with a file's content, and when it last did, in ns."""
+
+    text: str
+    changed: int
+
+
+def _stamp(path: str) -> _Stamp | None:
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    facts = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    return _Stamp(" ".join(map(str, facts)), max(status.st_mtime_ns, status.st_ctime_ns))
 
 
 def _sha256(path: str) -> str:
@@ -54,21 +64,21 @@ def _sha256(path: str) -> str:
         return ""
 
 
-def _recall(cache: Path | None, paths: list[str]) -> dict[str, tuple[int, int, str]]:
+def _recall(cache: Path | None, paths: list[str]) -> dict[str, tuple[str, str]]:
     known = {}
     with contextlib.suppress(sqlite3.Error, OSError), _memory(cache) as memory:
         for first in range(0, len(paths), 500):
             part = paths[first : first + 500]
             marks = ",".join("?" * len(part))
-            rows = memory.execute(f"SELECT path, size, changed, sha256 FROM content WHERE path IN ({marks})", part)
-            known.update({path: rest for path, *rest in ((p, s, c, h) for p, s, c, h in rows)})
-    return {path: tuple(rest) for path, rest in known.items()}
+            rows = memory.execute(f"SELECT path, stamp, sha256 FROM stamped WHERE path IN ({marks})", part)
+            known.update({path: (stamp, sha256) for path, stamp, sha256 in rows})
+    return known
 
 
-def _remember(cache: Path | None, rows: list[tuple[str, int, int, str]]) -> None:
+def _remember(cache: Path | None, rows: list[tuple[str, str, str]]) -> None:
     if rows:
         with contextlib.suppress(sqlite3.Error, OSError), _memory(cache) as memory:
-            memory.executemany("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?)", rows)
+            memory.executemany("INSERT OR REPLACE INTO stamped VALUES (?, ?, ?)", rows)
 
 
 @contextlib.contextmanager
@@ -77,7 +87,5 @@ def _memory(cache: Path | None):
     folder = Path(cache) if cache else cache_dir()
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(folder / "content.sqlite", timeout=30)) as memory, memory:
-        memory.execute(
-            "CREATE TABLE IF NOT EXISTS content (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, sha256 TEXT)"
-        )
+        memory.execute("CREATE TABLE IF NOT EXISTS stamped (path TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT)")
         yield memory

@@ -150,6 +150,12 @@ def _settle(places, workers: int) -> None:
     os.environ.update(share(place, workers, gpus()))
 
 
+def _on_ray(cpus: float, *task) -> str:
+    """One unit in a task of so many CPUs: as many of them as the machine has room for share its memory."""
+    os.environ.setdefault("AGE_KERAS_WORKERS", str(max(1, int(cores() // cpus))))
+    return _train_one(*task)
+
+
 def _with_ray(study: "Study", units: Sequence, parts: Sequence["Part"], bar: tqdm) -> None:
     if importlib.util.find_spec("ray") is None:
         raise InputError("The backend `ray` needs Ray: pip install -e '.[ray]'.")
@@ -160,8 +166,8 @@ def _with_ray(study: "Study", units: Sequence, parts: Sequence["Part"], bar: tqd
     on_gpus = ray.cluster_resources().get("GPU", 0) > 0
     # A task that dies with its machine is run again elsewhere, and goes on from the saved epoch.
     cpus = min(2, ray.cluster_resources().get("CPU", 1))
-    task = ray.remote(num_cpus=cpus, num_gpus=1 if on_gpus else 0, max_retries=MOST_DEATHS)(_train_one)
-    waiting = [task.remote(*_task(study, unit, parts)) for unit in units]
+    task = ray.remote(num_cpus=cpus, num_gpus=1 if on_gpus else 0, max_retries=MOST_DEATHS)(_on_ray)
+    waiting = [task.remote(cpus, *_task(study, unit, parts)) for unit in units]
     while waiting:
         done, waiting = ray.wait(waiting)
         for finished in done:

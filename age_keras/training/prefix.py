@@ -19,9 +19,7 @@ What is frozen: every operation without a trainable ancestor. A layer without we
 set and no frozen layer with weights follows it, or none comes before it (augmentation inside the model).
 """
 
-import hashlib
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ import keras
 import numpy as np
 
 from age_keras.training.cut import boundary_of, smallest_cut
+from age_keras.training.fingerprint import fingerprint
 from age_keras.training.flops import measure
 from age_keras.training.graph import (
     Call,
@@ -39,7 +38,6 @@ from age_keras.training.graph import (
     draws_random_numbers,
     elements,
     read_graph,
-    settings,
     takes_training,
 )
 
@@ -96,12 +94,7 @@ class Split:
         """A hash of all that the prefix computes with: its layers, their settings and wiring, and their weights."""
         if self.prefix is None:
             raise ValueError(f"A split without a prefix has no fingerprint. Received: model={self.model.name}")
-        digest = hashlib.sha256(json.dumps(_architecture(self.prefix.calls), sort_keys=True, default=_plain).encode())
-        for variable in self.prefix.weights:
-            value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
-            digest.update(f"{value.dtype}{value.shape}".encode())
-            digest.update(value.tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.prefix)
 
 
 def split_model(model: keras.Model, slack: float = 0.02) -> Split:
@@ -229,31 +222,3 @@ def _acts(call: Call, weights_before: bool, weights_follow: bool) -> bool:
     if layer.name.startswith("head"):
         return True
     return layer.trainable and not (weights_before and weights_follow)
-
-
-def _architecture(calls: Sequence[Call]) -> list:
-    """What the calls compute, without names, which differ between two builds of the same model."""
-    order: dict[Slot, int] = {}
-    lines = []
-    for call in calls:
-        inputs = [order.setdefault(slot, len(order)) for _, slot in call.bind]
-        outputs = [order.setdefault(slot, len(order)) for slot in call.outputs]
-        kind = f"{type(call.operation).__module__}.{type(call.operation).__name__}"
-        lines.append([kind, _nameless(settings(call)), inputs, outputs])
-    return lines
-
-
-def _nameless(config):
-    if isinstance(config, dict):
-        return {str(key): _nameless(value) for key, value in config.items() if key not in ("name", "trainable", "seed")}
-    if isinstance(config, list | tuple):
-        return [_nameless(value) for value in config]
-    return config
-
-
-def _plain(value) -> str:
-    """For JSON: an array by its bytes, anything else as it prints."""
-    if hasattr(value, "__array__"):
-        array = np.asarray(value)
-        return f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}"
-    return repr(value)

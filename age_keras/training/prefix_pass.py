@@ -8,10 +8,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import cv2
 import keras
 import numpy as np
 import tensorflow as tf
 
+import age_keras
+from age_keras.data.augment import AUGMENT_VERSION
 from age_keras.data.pipeline import batches
 from age_keras.training.halfway import Halfway
 from age_keras.training.prefix import Split
@@ -53,14 +56,19 @@ class PrefixPass:
     @functools.cached_property
     def facts(self) -> dict:
         """All that decides the features, but the patches themselves and the view."""
-        policy = None if self.policy is None else self.policy.get_config()
+        policy, versions = None, {"keras": keras.__version__, "tensorflow": tf.__version__}
+        if self.policy is not None:
+            kind, config = type(self.policy), self.policy.get_config()
+            policy = {k: v for k, v in config.items() if k not in ("name", "trainable")}
+            policy["class"] = f"{kind.__module__}.{kind.__name__}"
+            versions |= {"age_keras": age_keras.__version__, "augment": AUGMENT_VERSION, "cv2": cv2.__version__}
         return {
             "model": self.split.model.name,
             "prefix": self.split.fingerprint(),
             "boundary": [[list(tensor.shape), tensor.dtype] for tensor in self.split.boundary],
             "patch": [list(self.patches.shape[1:]), str(self.patches.dtype)],
-            "policy": {k: v for k, v in (policy or {}).items() if k not in ("name", "trainable")} or None,
-            "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+            "policy": policy,
+            "versions": versions,
             "computed_in": self.computed_in,
             "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),  # It rounds differently.
         }

@@ -87,8 +87,7 @@ def test_a_store_is_read_only(samples):
 
 
 def test_a_second_opening_decodes_and_reads_nothing(samples, decoded, monkeypatch):
-    for path in samples.paths:
-        os.utime(path, (1e9, 1e9))  # pages that did not change just now
+    monkeypatch.setattr(content, "_SETTLED", -1e18)  # As if the pages had not been written just now.
     first = cut(samples)
     assert len(decoded) == 8
     monkeypatch.setattr(content, "_sha256", lambda path: pytest.fail("a page was read again"))
@@ -118,6 +117,22 @@ def test_a_changed_page_of_the_same_size_and_time_is_seen_when_it_is_recent(samp
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert content_hashes([path]) != first
     assert content_hashes([path, tmp_path / "gone"]) == [hashlib.sha256(b"two").hexdigest(), ""]
+
+
+def test_a_file_that_a_copy_with_the_same_size_and_time_replaces_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(content, "_SETTLED", -1e18)  # Remembered at once.
+    path, other = tmp_path / "x", tmp_path / "y"
+    path.write_bytes(b"one")
+    other.write_bytes(b"two")
+    old = 10**18
+    for file in (path, other):
+        os.utime(file, ns=(old, old))
+    (first,) = content_hashes([path])
+    shutil.copy2(other, path)
+    assert (os.stat(path).st_size, os.stat(path).st_mtime_ns) == (3, old)
+    assert content_hashes([path]) == [hashlib.sha256(b"two").hexdigest()] != [first]
+    monkeypatch.setattr(content, "_sha256", lambda path: pytest.fail("an unchanged file was read again"))
+    assert content_hashes([path]) == [hashlib.sha256(b"two").hexdigest()]
 
 
 @pytest.mark.parametrize("change", [{"stride": 10}, {"shorter_side": 80}, {"channels": 3}, {"image_size": 20}])

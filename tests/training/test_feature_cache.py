@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from age_keras.data.augment import get_policy
+from age_keras.data.augment import Policy, get_policy
 from age_keras.data.views import epoch_views, view_keys
 from age_keras.training import cache_room, feature_entry, prefix_pass
 from age_keras.training.feature_cache import FeatureCache
@@ -105,8 +105,10 @@ def test_a_policy_that_changes_nothing_needs_one_view(make_cache, patches):
     assert np.array_equal(store.gather(np.arange(4), np.array([0, 5, 7, 1]))[0], store.gather(np.arange(4))[0])
 
 
-@pytest.mark.parametrize("change", ["pixel", "key", "weight", "setting", "policy", "seed", "precision"])
-def test_nothing_old_is_used_for_anything_new(make_cache, patches, change):
+@pytest.mark.parametrize(
+    "change", ["pixel", "key", "weight", "setting", "policy", "class", "version", "seed", "precision"]
+)
+def test_nothing_old_is_used_for_anything_new(make_cache, patches, change, monkeypatch):
     def compute(model, pixels, keys, policy, seed, dtype="float32"):
         cache = make_cache(dtype=dtype)
         return cache.features(split_model(model), pixels, keys, views=[0], policy=policy, seed=seed).computed
@@ -132,6 +134,18 @@ def test_nothing_old_is_used_for_anything_new(make_cache, patches, change):
         assert compute(model, patches, KEYS, policy, 0) == P
     elif change == "policy":
         assert compute(build(), patches, KEYS, get_policy("published", 0.5), 0) == P
+    elif change == "class":
+
+        class Other(Policy):
+            pass
+
+        assert compute(build(), patches, KEYS, Other(**get_policy("published").get_config()), 0) == P
+    elif change == "version":
+        monkeypatch.setattr(prefix_pass, "AUGMENT_VERSION", 2)
+        assert compute(build(), patches, KEYS, policy, 0) == P
+        assert compute(build(), patches, KEYS, None, 0) == P  # Of the patches as they are, which no version changes.
+        monkeypatch.undo()
+        assert compute(build(), patches, KEYS, None, 0) == 0
     elif change == "seed":
         assert compute(build(), patches, KEYS, policy, 1) == P
     else:
