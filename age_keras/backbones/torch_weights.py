@@ -22,7 +22,8 @@ What differs from that is a family's `WeightMap`, which stands in its `BackboneS
 
 Patterns are matched against the whole name. `resize` is asked only where the shape differs; `interpolation.py` has the
 schemes. A tensor that it cannot make sense of is listed as one of the wrong shape. Layers without weights may have any
-name; a block ends in a layer named as the block (`blocks.0`).
+name; a block ends in a layer named as the block (`blocks.0`). A layer that is a whole block (keras-cv's) has a method
+`published_variables`: names, variables and layouts.
 """
 
 import re
