@@ -1,7 +1,9 @@
 """A trial that fails is recorded with its reason, whatever the reason is."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from fake_search import FakeHyperModel
 
 from age_keras.errors import InputError
@@ -67,6 +69,45 @@ def test_three_out_of_memory_in_a_row_stop_the_search_with_that_cause(tmp_path):
 
     with pytest.raises(StoppedSearchError, match=r"memory: OOM when allocating tensor with shape\[7,224\]"):
         run_trials(tmp_path, CONFIG, FakeHyperModel(tmp_path, CONFIG, misfortune=misfortune), progress=False)
+
+
+class Broken(keras.layers.Layer):
+    """Asks for a column that is not there, or multiplies what does not fit."""
+
+    def __init__(self, kind, number=7):
+        super().__init__()
+        self.kind, self.number = kind, number
+
+    def call(self, x):
+        if self.kind == "column":
+            return tf.gather(x, tf.cast(x[:, 0] * 0 + self.number, tf.int32), axis=1)[:, :1]
+        return tf.matmul(x, tf.reshape(x, [-1, 4])[:, : tf.cast(tf.reduce_sum(x) * 0 + 1, tf.int32)])
+
+
+def failure_of_fit(*what):
+    model = keras.Sequential([keras.Input((3,)), Broken(*what)])
+    model.compile("sgd", "mse")
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        model.fit(np.ones((8, 3)), np.ones((8, 1)), verbose=0)
+    return cause_of(caught.value)
+
+
+def test_the_reason_of_a_failure_in_a_graph_is_kept():
+    column, other, product = failure_of_fit("column"), failure_of_fit("column", 9), failure_of_fit("product")
+    assert column[1] == "InvalidArgumentError: indices[0] = 7 is not in [0, 3)"
+    assert product[1] == "InvalidArgumentError: Matrix size-incompatible: In[0]: [8,3], In[1]: [6,1]"
+    assert column[0] == other[0] != product[0]
+
+
+def test_the_first_of_several_graph_errors_is_the_reason():
+    head = (
+        "Graph execution error:\n\nDetected at node a defined at (most recent call last):\n<stack traces unavailable>\n"
+    )
+    tail = "\n\t [[{{node a}}]] [Op:__inference_multi_step_on_iterator_7]"
+    assert cause_of(RuntimeError(f"{head}it broke{tail}"))[1] == "RuntimeError: it broke"
+    several = "2 root error(s) found.\n  (0) INTERNAL:  it broke\n\t [[{{node a}}]]\n  (1) CANCELLED:  so did I"
+    assert cause_of(RuntimeError(f"{head}{several}{tail}"))[1] == "RuntimeError: INTERNAL:  it broke"
+    assert cause_of(RuntimeError("Graph execution error:"))[1] == "RuntimeError: Graph execution error:"
 
 
 def test_causes_leave_out_what_differs_between_trials():
