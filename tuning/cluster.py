@@ -111,6 +111,7 @@ def _chief(config: ClusterConfig, opened: Opened, finish: Callable[[], Path]) ->
         serve(oracle, hypermodel.trials, address(config.chief), run / "workers", config.patience)
         if oracle.stopped_because:
             raise StoppedSearchError(oracle.stopped_because)
+        hypermodel.trials.keep_best(hypermodel.keep, over=True)
 
     report = with_verdict(run, trials, finish if not is_supervised() else lambda: None)
     if report:

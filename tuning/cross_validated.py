@@ -132,7 +132,11 @@ class CrossValidated(keras_tuner.HyperModel):
             )
         known = self.trials.finished_folds(record.values, record.trial)
         for fold in range(len(record.folds) + 1, record.wanted + 1):
-            record.folds.append(known[fold] if fold in known else self._train_fold(record, hp, fold))
+            if fold in known:
+                record.folds.append(known[fold])
+                self.trials.adopt_model(record.trial, fold, known[fold]["reused"])
+            else:
+                record.folds.append(self._train_fold(record, hp, fold))
             record.starts = 1
             if self._cut(record):
                 return

@@ -78,6 +78,7 @@ def run_trials(run: Path, config: SearchConfig, hypermodel: CrossValidated, prog
         bar.close()
     if oracle.stopped_because:
         raise StoppedSearchError(oracle.stopped_because)
+    hypermodel.trials.keep_best(hypermodel.keep, over=True)
 
 
 def open_search(config: SearchConfig, experiment: str):

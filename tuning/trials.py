@@ -8,6 +8,7 @@ Whatever is killed, a finished fold stays finished: who takes the trial up again
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -113,9 +114,10 @@ class Trials:
         """All records, in the order of their names."""
         return [record for path in sorted(self.folder.glob("*.json")) if (record := self.read(path.stem))]
 
-    def ranked(self) -> list[TrialRecord]:
-        """The trials that ran all folds, the best first; of equals the first."""
-        whole = [r for r in self.all() if r.status == COMPLETE and len(r.folds) == self.folds]
+    def ranked(self, records: Sequence[TrialRecord] | None = None) -> list[TrialRecord]:
+        """The trials that ran all folds, the best first; of equals the first. `records` are read where not given."""
+        records = self.all() if records is None else records
+        whole = [r for r in records if r.status == COMPLETE and len(r.folds) == self.folds]
         return sorted(whole, key=lambda r: (self.objective.sign * r.objective, r.trial))
 
     def finished_folds(self, values: dict[str, Any], but: str) -> dict[int, dict[str, Any]]:
@@ -131,11 +133,32 @@ class Trials:
                     found.setdefault(fold["fold"], {"reused": record.trial, **fold})
         return found
 
-    def keep_best(self, count: int) -> None:
-        """Deletes the models and states of ended trials, but the models of the best `count`."""
-        best = {record.trial for record in self.ranked()[:count]}
-        for record in self.all():
-            if record.status in ENDED and record.trial not in best:
+    def adopt_model(self, trial: str, fold: int, source: str) -> None:
+        """Gives a trial the model of a fold that another one trained, where there is one: a second name of the file."""
+        kept, wanted = self.folder / source / f"fold{fold}.keras", self.room(trial) / f"fold{fold}.keras"
+        wanted.unlink(missing_ok=True)
+        try:
+            os.link(kept, wanted)
+        except FileNotFoundError:
+            return
+        except OSError:  # A file system without second names.
+            shutil.copy2(kept, wanted)
+
+    def keep_best(self, count: int, over: bool = False) -> None:
+        """Deletes the models of ended trials, but those of the best `count`.
+
+        Under Hyperband a later round may go on with any trial of an earlier one, so their models stay while it runs.
+
+        Args:
+            count: of how many trials the models stay.
+            over: the search has ended. Made longer later, it lacks the models of the folds that it takes over then.
+        """
+        records = self.all()
+        keep = {record.trial for record in self.ranked(records)[:count]}
+        if count and not over:
+            keep |= {r.trial for r in records if r.status == COMPLETE and len(r.folds) < self.folds}
+        for record in records:
+            if record.status in ENDED and record.trial not in keep:
                 shutil.rmtree(self.folder / record.trial, ignore_errors=True)
 
     def write_table(self, path: Path) -> None:

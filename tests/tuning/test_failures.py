@@ -94,8 +94,9 @@ def failure_of_fit(*what):
 
 def test_the_reason_of_a_failure_in_a_graph_is_kept():
     column, other, product = failure_of_fit("column"), failure_of_fit("column", 9), failure_of_fit("product")
-    assert column[1] == "InvalidArgumentError: indices[0] = 7 is not in [0, 3)"
-    assert product[1] == "InvalidArgumentError: Matrix size-incompatible: In[0]: [8,3], In[1]: [6,1]"
+    assert column[1].startswith("InvalidArgumentError: indices[0] = 7 is not in [0, 3)")
+    assert product[1].startswith("InvalidArgumentError: Matrix size-incompatible")
+    assert "[[" not in column[1] + product[1]
     assert column[0] == other[0] != product[0]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from fake_search import FakeHyperModel, Killed, run
@@ -183,6 +184,29 @@ def test_only_the_best_models_stay(tmp_path):
     trials = run(tmp_path, config("random", keep=2))
     kept = {path.parent.name for path in (tmp_path / "trials").glob("*/*.keras")}
     assert kept == {record.trial for record in trials.ranked()[:2]}
+
+
+def test_the_best_of_hyperband_has_the_models_of_all_its_folds(tmp_path):
+    trials = run(tmp_path, config("hyperband", trials=13, folds=5, keep=1))
+    best = trials.ranked()[0]
+    assert best.folds[0]["reused"]
+    kept = {path.relative_to(trials.folder).as_posix() for path in trials.folder.glob("*/*")}
+    assert kept == {f"{best.trial}/fold{fold}.keras" for fold in range(1, 6)}
+
+
+def test_a_trial_that_ends_while_models_are_deleted_keeps_its_own(tmp_path, monkeypatch):
+    trials = run(tmp_path, config("random", trials=2, keep=1))
+    ranked = trials.ranked
+
+    def and_a_better_one_ends(*records):
+        found = ranked(*records)
+        trials.write(replace(trials.all()[0], trial="9", folds=[{"fold": f, "mae": 0.1} for f in (1, 2, 3)]))
+        (trials.room("9") / "fold1.keras").write_bytes(b"0")
+        return found
+
+    monkeypatch.setattr(trials, "ranked", and_a_better_one_ends)
+    trials.keep_best(1)
+    assert (trials.folder / "9" / "fold1.keras").exists()
 
 
 def test_bad_trials_are_cut_early_and_the_best_is_the_same(tmp_path, uninterrupted):
