@@ -8,6 +8,7 @@ clock, takes the trial of a silent worker back, and a worker that cannot reach i
 
 import _thread
 import os
+import signal
 import socket
 import sys
 import threading
@@ -138,9 +139,12 @@ def _worker(config: ClusterConfig, opened: Opened) -> int:
         "KERASTUNER_ORACLE_PORT": str(port),
     }
     oracle_client.TIMEOUT = config.patience
-    watch = ChiefWatch(host, port, config.patience)
+    if threading.current_thread() is threading.main_thread():
+        # A shell starts what a script puts into the background with interrupts ignored, the watch's too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     lost = f"worker {name}: the chief at {host}:{port} has not answered for {config.patience:g} seconds; stopping. "
     lost += "Finished folds are kept: start the chief again, then the workers."
+    watch = ChiefWatch(host, port, config.patience, lost)
     run, hypermodel = opened(name)
     hypermodel.restarted = config.restarted
     try:
@@ -200,13 +204,16 @@ class Heart:
 class ChiefWatch:
     """Interrupts this process when nothing listens at the chief's address for `patience` seconds.
 
+    A process that does not hear that, deep in a long computation, is ended after as many seconds more.
+
     Args:
         host, port: the chief's.
         patience: seconds.
+        said: what such an end says.
     """
 
-    def __init__(self, host: str, port: int, patience: float):
-        self.address, self.patience, self.lost = (host, port), patience, False
+    def __init__(self, host: str, port: int, patience: float, said: str = ""):
+        self.address, self.patience, self.said, self.lost = (host, port), patience, said, False
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -228,4 +235,7 @@ class ChiefWatch:
                     self.lost = True
                     # Also out of a long trial; what it has trained is in its state.
                     _thread.interrupt_main()
+                    if not self.stopped.wait(self.patience):
+                        print(self.said, file=sys.stderr, flush=True)
+                        os._exit(LOST_CHIEF_EXIT)
                     return

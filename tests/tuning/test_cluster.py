@@ -1,6 +1,9 @@
 """Chief and workers: lost workers, lost chiefs, shares of the machine. On loopback, in bounded time."""
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -61,6 +64,34 @@ def test_a_worker_without_a_chief_says_so_and_stops(tmp_path, capsys):
     assert code == 3
     assert time.monotonic() - begin < 30
     assert f"the chief at {settings.chief} has not answered for 2 seconds" in capsys.readouterr().err
+
+
+DEAF = """
+import signal, time
+from tuning.cluster import ChiefWatch
+signal.signal(signal.SIGINT, {handler})
+with ChiefWatch("127.0.0.1", {port}, 1.0, "the chief is lost"):
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("handler", ["signal.SIG_IGN", "lambda *_: time.sleep(60)"])
+def test_a_worker_that_does_not_hear_the_interrupt_is_ended(handler):
+    command = [sys.executable, "-c", DEAF.format(handler=handler, port=free_port())]
+    ended = subprocess.run(command, timeout=60, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 3
+    assert "the chief is lost" in ended.stderr
+
+
+@pytest.mark.usefixtures("_clean")
+def test_a_worker_in_the_background_of_a_script_hears_the_interrupt(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # As a shell leaves it.
+    settings = config(free_port(), patience=1.0)
+    try:
+        run_cluster(settings, [], opened=lambda name: (tmp_path, FakeHyperModel(tmp_path, settings.search, name)))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_heart_that_stops_is_seen(tmp_path):
