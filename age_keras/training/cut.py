@@ -22,7 +22,9 @@ def smallest_cut(
     """The part of `frozen` before the cut with the smallest cost that leaves at most `budget` more work behind it.
 
     Exact as a minimum cut (Ford and Fulkerson 1956) where the budget does not bind. Where it does, work is priced,
-    and the price raised until the cut fits (a Lagrangian relaxation).
+    and the price raised until the cut fits (a Lagrangian relaxation). A price moves all branches that are alike, or
+    none: what then still fits is moved call by call, each with the calls after it, the one that saves most first. So
+    where the budget binds, a cut with fewer bytes may exist, but none that moves one call more.
 
     Args:
         graph: the whole model.
@@ -31,7 +33,8 @@ def smallest_cut(
         cost: of a tensor that crosses, in bytes; infinite where it must not cross.
         budget: of work, in the units of `flops`.
     """
-    movable = _movable(graph, frozen, flops, budget)
+    after = _movable(graph, frozen, flops, budget)
+    movable = set(after)
     if not movable:
         return list(frozen)
     # A price this small only breaks ties between cuts of equal bytes.
@@ -49,24 +52,39 @@ def smallest_cut(
         price = (low * high) ** 0.5 if high else price * 16
         if high and high / low < 1.01:
             break
-    return best
+    return _one_by_one(graph, best, after, flops, cost, budget - sum(flops[c] for c in set(frozen).difference(best)))
 
 
-def _movable(graph: Graph, frozen: Sequence[Call], flops: Mapping[Call, float], budget: float) -> set[Call]:
-    """The frozen calls that can go behind the cut, with all frozen calls after them, within the budget."""
-    inside, after = set(frozen), {}
+def _one_by_one(graph, prefix, after, flops, cost, left) -> list[Call]:
+    """Moves one call after the other, with those after it, as long as that fits what is left and saves bytes."""
+    while True:
+        crossing, best, best_saved = set(boundary_of(graph, prefix)), set(), 0.0
+        for call in prefix:
+            moved = after.get(call, set()).intersection(prefix)
+            made = {slot for each in moved for slot in each.outputs}
+            read = {slot for each in moved for slot in each.inputs}.difference(made, crossing)
+            saved = sum(cost[slot] for slot in made & crossing) - sum(cost[slot] for slot in read)
+            if saved > best_saved and sum(flops[each] for each in moved) <= left:
+                best, best_saved = moved, saved
+        if not best:
+            return prefix
+        left -= sum(flops[call] for call in best)
+        prefix = [call for call in prefix if call not in best]
+
+
+def _movable(graph: Graph, frozen: Sequence[Call], flops: Mapping[Call, float], budget: float) -> dict[Call, set[Call]]:
+    """The frozen calls that can go behind the cut within the budget, each with itself and the frozen calls after it."""
+    inside, movable = set(frozen), {}
     readers = defaultdict(list)
     for call in graph.calls:
         for slot in call.inputs:
             readers[slot].append(call)
-    movable = set()
     for call in reversed([call for call in graph.calls if call in inside]):
         following = {reader for slot in call.outputs for reader in readers[slot] if reader in inside}
-        if not following <= movable:
-            continue
-        after[call] = {call}.union(*(after[reader] for reader in following))
-        if sum(flops[reader] for reader in after[call]) <= budget:
-            movable.add(call)
+        if following <= movable.keys():
+            after = {call}.union(*(movable[reader] for reader in following))
+            if sum(flops[each] for each in after) <= budget:
+                movable[call] = after
     return movable
 
 
