@@ -4,10 +4,11 @@
     on the second:  python -m experiments.multi_host --data DIR --hosts 10.0.0.5:9001 10.0.0.6:9001 --index 1
 
 The same command on every machine, with its own --index and the same data and runs folders (a network file system). The
-result is that of one machine on the whole batches, whose size must be a multiple of the number of hosts. Both phases
-run their epochs at a constant learning rate; the best epoch on the validation part is kept. Killed, the same commands
-on all machines go on from the last whole epoch. The first host writes the report. Folds, backbones and trials spread
-better as trainings of their own: docs/scaling.md says when this pays.
+result is that of one machine on the whole batches, whose size must be a multiple of the number of hosts (of their
+GPUs, where they have more than one each). Both phases run their epochs at a constant learning rate; the best epoch on
+the validation part is kept. Killed, the same commands on all machines go on from the last whole epoch. The first host
+writes the report. Folds, backbones and trials spread better as trainings of their own: docs/scaling.md says when this
+pays.
 """
 
 import sys

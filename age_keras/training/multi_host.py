@@ -4,9 +4,9 @@
 
 Run the same program on every host with its own `index`; `experiments.multi_host` is such a program. `Model.fit` fails
 under this strategy in Keras 3 (keras issue 20585), so the loop is written out with `strategy.run`. Every host holds the
-same weights, takes its share of each global batch, and the gradients are summed over all hosts: the result is that of
-one process on the whole batches. This pays only where one model is too slow for one machine. Folds, backbones and
-trials spread better as separate trainings (`fan_out`, `tuning`).
+same weights, takes its share of each global batch, deals it out to its GPUs, and the gradients are summed over all of
+them: the result is that of one process on the whole batches. This pays only where one model is too slow for one
+machine. Folds, backbones and trials spread better as separate trainings (`fan_out`, `tuning`).
 """
 
 import json
@@ -46,7 +46,7 @@ def train_on_hosts(
         hosts: `HOST:PORT` of each, in the same order on all.
         index: which of them this one is.
         epochs: passes over the patches.
-        batch_size: of all hosts together; divided by their number. A last part batch is dropped.
+        batch_size: of all hosts together; divided by the number of all their GPUs. A last part batch is dropped.
         seed: of the order.
         on_epoch: called with (epoch, mean loss) on each host.
         first_epoch: where to go on; `build` then gives model and optimizer as they stood after the epoch before.
@@ -67,6 +67,13 @@ def train_on_hosts(
     if len(patches) < batch_size:
         raise InputError(f"{len(patches)} patches do not fill a batch of {batch_size}: give a smaller one.")
     strategy = strategy or join_hosts(hosts, index)
+    devices = max(1, strategy.num_replicas_in_sync // count)
+    if batch_size % (count * devices):
+        number = f"{count * devices} GPUs, {devices} a host"
+        raise InputError(
+            f"The batch of {batch_size} cannot be shared by {number}: give a multiple of {count * devices}."
+        )
+    share = batch_size // count
     with strategy.scope():
         keras.utils.set_random_seed(seed)
         model, optimizer, loss = build()
@@ -74,11 +81,14 @@ def train_on_hosts(
             optimizer.build(model.trainable_variables)
 
     def step(x, y):
+        context = tf.distribute.get_replica_context()
+        # Of the host's share this device takes its part: every replica is called with the whole share.
+        part, size = context.replica_id_in_sync_group % devices, share // devices
+        x, y = x[part * size : (part + 1) * size], y[part * size : (part + 1) * size]
         with tf.GradientTape() as tape:
-            # Divided by the global batch: the sum over hosts is the mean over the batch.
+            # Divided by the global batch: the sum over devices is the mean over the batch.
             value = tf.reduce_sum(loss(y, model(x, training=True))) / batch_size
         gradients = tape.gradient(value, [v.value for v in model.trainable_variables])
-        context = tf.distribute.get_replica_context()
         summed = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         return value, summed
 
@@ -88,7 +98,6 @@ def train_on_hosts(
         local = [strategy.experimental_local_results(g)[0] for g in gradients]
         return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None), local
 
-    share = batch_size // count
     for epoch in range(first_epoch, epochs):
         order = np.random.default_rng((seed, epoch)).permutation(len(patches))
         losses = []

@@ -1,9 +1,14 @@
-"""A host of `test_multi_host`: `multi_host_script.py INDEX OUTPUT HOST...`."""
+"""A host of `test_multi_host`: `multi_host_script.py INDEX OUTPUT HOST...`.
 
+With LOGICAL_DEVICES=N in the environment it has N devices, as a host has GPUs.
+"""
+
+import os
 import sys
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from age_keras.training.multi_host import train_on_hosts
 
@@ -22,5 +27,10 @@ def data():
 
 if __name__ == "__main__":
     index, output, *hosts = sys.argv[1:]
-    trained = train_on_hosts(build, *data(), hosts, int(index), epochs=3, batch_size=8)
+    strategy = None
+    if number := int(os.environ.get("LOGICAL_DEVICES", 0)):
+        devices = [tf.config.LogicalDeviceConfiguration()] * number
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+        strategy = tf.distribute.MirroredStrategy([f"CPU:{place}" for place in range(number)])
+    trained = train_on_hosts(build, *data(), hosts, int(index), epochs=3, batch_size=8, strategy=strategy)
     np.savez(output, *[np.asarray(v) for v in trained.get_weights()])

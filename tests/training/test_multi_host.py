@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,18 @@ def test_two_hosts_equal_one(tmp_path):
         with np.load(tmp_path / f"{host}.npz") as file:
             for expected, name in zip(one, file.files, strict=True):
                 np.testing.assert_allclose(file[name], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_host_with_two_devices_equals_one(tmp_path):
+    environment = os.environ | {"LOGICAL_DEVICES": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+    environment["PYTHONPATH"] = str(SCRIPT.parents[2])
+    command = [sys.executable, str(SCRIPT), "0", str(tmp_path / "two.npz"), "127.0.0.1:1"]
+    subprocess.run(command, env=environment, timeout=240, check=True)
+    one = train_on_hosts(build, *data(), ["127.0.0.1:1"], 0, epochs=3, batch_size=8).get_weights()
+    with np.load(tmp_path / "two.npz") as file:
+        for expected, name in zip(one, file.files, strict=True):
+            np.testing.assert_allclose(file[name], expected, rtol=1e-4, atol=1e-5)
 
 
 COMMAND = (
@@ -79,3 +92,6 @@ def test_sizes_that_do_not_fit_are_refused():
         train_on_hosts(build, *data(), ["a:1", "b:1"], 0, epochs=1, batch_size=7)
     with pytest.raises(InputError, match="do not fill a batch"):
         train_on_hosts(build, *data(), ["a:1"], 0, epochs=1, batch_size=64)
+    four = SimpleNamespace(num_replicas_in_sync=4)
+    with pytest.raises(InputError, match="cannot be shared by 4 GPUs, 2 a host: give a multiple of 4"):
+        train_on_hosts(build, *data(), ["a:1", "b:1"], 0, epochs=1, batch_size=6, strategy=four)
