@@ -12,6 +12,7 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
 from age_keras.errors import InputError
 from age_keras.files import atomic_write
+from tuning.sweeps import total_folds
 from tuning.trials import Trials
 from tuning.watch import SearchBar
 
@@ -44,7 +45,7 @@ def serve(oracle: keras_tuner.Oracle, trials: Trials, address: tuple[str, int], 
     if not bound:
         raise InputError(f"The chief cannot listen on {host}:{port}: the port is taken, or not of this machine.")
     server.start()
-    bar = SearchBar(trials, oracle.max_trials or 0)
+    bar = SearchBar(trials, total_folds(oracle, trials.folds))
     hearts = Hearts(workers, patience)
     try:
         while not (

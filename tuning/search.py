@@ -25,6 +25,7 @@ from tuning.lock import only_search
 from tuning.objective import OBJECTIVES
 from tuning.oracles import make_oracle
 from tuning.search_config import ClusterConfig, SearchConfig
+from tuning.sweeps import total_folds
 from tuning.trials import Trials
 from tuning.watch import SearchBar
 
@@ -68,7 +69,7 @@ def run_trials(run: Path, config: SearchConfig, hypermodel: CrossValidated, prog
     from tuning.tuner import CrossValidationTuner
 
     oracle = oracle_of(run, config, hypermodel)
-    bar = SearchBar(hypermodel.trials, oracle.max_trials or 0, progress)
+    bar = SearchBar(hypermodel.trials, total_folds(oracle, config.folds), progress)
     hypermodel.on_event = bar.on_event
     try:
         tuner = CrossValidationTuner(oracle, hypermodel, run)

@@ -1,9 +1,22 @@
-"""Hyperband's plan: how many trials and folds its sweeps over the brackets take."""
+"""How many folds a search trains, and Hyperband's plan: the trials and folds of its sweeps over the brackets."""
 
 from collections.abc import Iterator
 from itertools import islice
 
+import keras_tuner
 from keras_tuner.oracles import HyperbandOracle
+
+
+def total_folds(oracle: keras_tuner.Oracle, folds: int) -> int:
+    """Folds that all trials of a search train; 0 where the number of trials is not known.
+
+    Args:
+        oracle: from `make_oracle`.
+        folds: of a whole trial.
+    """
+    if isinstance(oracle, HyperbandOracle):
+        return folds_of(oracle, oracle.max_trials)
+    return (oracle.max_trials or 0) * folds
 
 
 def one_sweep(oracle: HyperbandOracle) -> int:

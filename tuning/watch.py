@@ -6,20 +6,26 @@ from tuning.trials import CUT, ENDED, FAILED, TrialRecord, Trials
 
 
 class SearchBar:
-    """One bar; folds of finished, cut and failed trials count as done.
+    """One bar; folds of finished, cut and failed trials count as done. What was done before says nothing of the speed.
 
     Args:
         trials: the records.
-        total: trials wanted; 0 where it is not known.
+        folds: that all trials train; 0 where it is not known.
         show: whether to.
     """
 
-    def __init__(self, trials: Trials, total: int, show: bool = True):
-        self.trials, self.total = trials, total
-        folds = total * trials.folds or None
-        self.bar = tqdm(total=folds, desc="search", unit="fold", disable=not show, dynamic_ncols=True, smoothing=0.05)
+    def __init__(self, trials: Trials, folds: int, show: bool = True):
+        self.trials = trials
+        self.bar = tqdm(
+            total=folds or None,
+            initial=self._done(),
+            desc="search",
+            unit="fold",
+            disable=not show,
+            dynamic_ncols=True,
+            smoothing=0.05,
+        )
         self.said: set[str] = {record.trial for record in trials.all() if record.status in ENDED}
-        self._move()
 
     def on_event(self, record: TrialRecord, logs: dict | None) -> None:
         """For `CrossValidated.on_event`: an epoch, a fold or a trial has ended."""
@@ -43,9 +49,20 @@ class SearchBar:
         self.bar.close()
 
     def _move(self) -> None:
-        done = sum((record.wanted if record.status in ENDED else len(record.folds)) for record in self.trials.all())
-        if done != self.bar.n and (self.bar.total is None or done <= self.bar.total):
+        done = self._done()
+        if self.bar.total is not None:
+            # Several workers may begin a bracket of Hyperband early, and have it not ended at the end.
+            self.bar.total = max(self.bar.total, done)
+        if done != self.bar.n:
             self.bar.update(done - self.bar.n)
+
+    def _done(self) -> int:
+        done = 0
+        for record in self.trials.all():
+            folds = record.wanted if record.status in ENDED else len(record.folds)
+            # Those of Hyperband's round before are counted there.
+            done += max(0, folds - int(record.values.get("tuner/initial_epoch") or 0))
+        return done
 
     def _best(self) -> str:
         ranked = self.trials.ranked()
