@@ -63,7 +63,7 @@ def write_search_report(run: Path, board: bool = True) -> Path:
 def _verdict(run: Path, config: dict, trials: Trials) -> list[str]:
     objective, ranked = trials.objective, trials.ranked()
     if not ranked:
-        return ["# No trial has run all of its folds yet", "There is nothing to choose."]
+        return ["# No trial has run all of its folds yet", *_stopped(run), "There is nothing to choose."]
     best = ranked[0]
     found = (
         f"Trial {best.trial} was chosen: {objective.label} {best.objective:.3f} ± {best.sd:.3f} over {trials.folds} "
@@ -75,12 +75,20 @@ def _verdict(run: Path, config: dict, trials: Trials) -> list[str]:
         "(Tibshirani and Tibshirani 2009)."
     )
     if not (run / "outer.csv").exists():
-        return ["# The search goes on", found, flattery, "Nothing has been measured on what no trial saw yet."]
+        stopped = _stopped(run)
+        title = "# The search has stopped" if stopped else "# The search goes on"
+        return [title, *stopped, found, flattery, "Nothing has been measured on what no trial saw yet."]
     facts = Run(run).read_json("outer.json")
     if config["space"] == "recogniser":
         return [*outcome_lines(run, config, trials, facts["trial"], best), found, flattery]
     measured = Measured(pd.read_csv(run / "outer.csv", dtype={"Writer": str}), facts["constant"])
     return [*_outer(measured, config, trials, facts["trial"], best), found, flattery]
+
+
+def _stopped(run: Path) -> list[str]:
+    """Why a search stopped before its end: a sentence, or none."""
+    why = Run(run).read_json("oracle.json").get("stopped_because") if (run / "oracle.json").exists() else None
+    return [f"It stopped, since three trials in a row failed for the same cause: {why}."] if why else []
 
 
 def _outer(measured: Measured, config: dict, trials: Trials, measured_trial: str, best: TrialRecord) -> list[str]:

@@ -29,8 +29,6 @@ from tuning.sweeps import total_folds
 from tuning.trials import Trials
 from tuning.watch import SearchBar
 
-STOPPED_EXIT = 1
-
 
 class StoppedSearchError(Exception):
     """A search that stopped because three trials in a row failed for the same cause."""
@@ -122,7 +120,7 @@ def search(config: SearchConfig, experiment: str = "search") -> Path:
 
 
 def with_verdict(run: Path, trials: Callable[[], None], end: Callable[[], Path | None]) -> Path | None:
-    """Runs the trials, then the end; a stopped search is an error that names the cause.
+    """Runs the trials, then the end; a stopped search leaves its report, and is an error that names the cause.
 
     Raises:
         InputError: the search stopped.
@@ -130,6 +128,9 @@ def with_verdict(run: Path, trials: Callable[[], None], end: Callable[[], Path |
     try:
         trials()
     except StoppedSearchError as stopped:
+        from tuning.report import write_search_report
+
+        write_search_report(run)
         raise InputError(
             f"The search stopped, since three trials in a row failed for the same cause: {stopped}. "
             f"Mend it and give the same command again; the trials are in {run / 'trials'}."

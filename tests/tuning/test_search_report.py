@@ -12,7 +12,7 @@ from age_keras.errors import InputError
 from age_keras.training.run import Run
 from tuning.importance import importances
 from tuning.report import main, write_search_report
-from tuning.search import finish, run_trials
+from tuning.search import finish, run_trials, with_verdict
 from tuning.search_config import SearchConfig
 
 
@@ -101,6 +101,27 @@ def test_a_search_without_a_whole_trial_leaves_its_table_and_report(tmp_path):
         finish(config, SimpleNamespace(run=Run(tmp_path)), None)
     assert len(pd.read_csv(tmp_path / "trials.csv")) == 2
     assert "memory: no 3 GB left" in (tmp_path / "report.md").read_text()
+
+
+def test_a_stopped_search_leaves_its_table_and_report(tmp_path):
+    config = SearchConfig(trials=9, folds=3, race=0.0)
+    ended = []
+
+    def misfortune(hp, fold, epoch):
+        ended.append(epoch)
+        if len(ended) > 9:  # The first trial is whole.
+            raise MemoryError("no 3 GB left")
+
+    def trials():
+        run_trials(tmp_path, config, FakeHyperModel(tmp_path, config, misfortune=misfortune), progress=False)
+
+    write_facts(tmp_path, "random")
+    with pytest.raises(InputError, match="The search stopped, since three trials"):
+        with_verdict(tmp_path, trials, lambda: None)
+    assert len(pd.read_csv(tmp_path / "trials.csv")) == 4
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# The search has stopped")
+    assert "failed for the same cause: memory: no 3 GB left" in text
 
 
 def test_importance_finds_what_matters():
