@@ -108,7 +108,7 @@ class RuntimeConfig:
         precision: `float32`, `mixed_float16` (GPUs) or `mixed_bfloat16` (TPUs, newer GPUs and CPUs).
         xla: compile the training step with XLA.
         strategy: `none`, or `mirrored` for all GPUs of this machine (`tf.distribute.MirroredStrategy`).
-        prefix_cache: compute the frozen part of the network once; the results are the same without.
+        prefix_cache: compute the frozen part of the network once; the results are the same without, within rounding.
         prefix_precision: in which its features are kept: `float32`, `float16` or `bfloat16`.
         prefix_compute: in which the frozen part is computed: `float32`, exactly as the model does, or, about twice as
             fast, `bfloat16` (processors with AVX512-BF16 or AMX) or `float16` (GPUs). What that costs is measured and

@@ -2,7 +2,8 @@
 
 The folds then share each batch, in one order over all pages, where separate fits have an order of their own; the
 results agree within the noise of that order, not to the last bit. So it is a setting of the protocol
-(`training.batched_heads`), not of the machine.
+(`training.batched_heads`), not of the machine: without the prefix cache the same heads see the same batches, whose
+features are then computed anew in each epoch.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from age_keras.training.study import Study
 
 
 def can_batch(config: AgeConfig) -> bool:
-    """Whether phase 1 of this configuration is a linear head that Adam trains on cached features."""
+    """Whether phase 1 of this configuration is a linear head that Adam trains on features of a frozen backbone."""
     head = config.training.head
     return (
         config.training.batched_heads
@@ -34,7 +35,6 @@ def can_batch(config: AgeConfig) -> bool:
         and head.warmup == 0
         and head.clip_norm == 0
         and config.training.mix == "none"
-        and config.runtime.prefix_cache
         and config.runtime.strategy == "none"
     )
 
@@ -59,7 +59,7 @@ def train_heads(
         pool: keeps the network that makes the features.
 
     Returns:
-        A head for each part; None where this configuration's head is not linear in cached features.
+        A head for each part; None where this configuration's head is not linear in a frozen backbone's features.
     """
     heads = train_all_heads(study, [config], parts, pool)
     return heads and heads[0]
@@ -77,7 +77,7 @@ def train_all_heads(
         pool: keeps the network that makes the features.
 
     Returns:
-        For each configuration, a head for each part; None where the heads are not linear in cached features.
+        For each configuration, a head for each part; None where they are not linear in a frozen backbone's features.
     """
     config, pool = configs[0], pool or ModelPool(keep=False)
     if not can_batch(config):
@@ -96,10 +96,10 @@ def train_all_heads(
         cache = FeatureCache(dtype=config.runtime.prefix_precision, computed_in=config.runtime.prefix_compute)
         learned, chosen = (np.flatnonzero(np.any(masks, axis=0)) for masks in (learn, choose))
         wanted = PhaseFeatures(cache, store, config, learned, chosen, f"{model.spec.name}: frozen layers")
-        features = wanted.of(Cut(split, views), cut_ahead(config, phase, ahead, len(store.patches)))
-        if features is None:
-            return None
-        copies, plain = features
+        cut, features = Cut(split, views), None
+        if config.runtime.prefix_cache:
+            features = wanted.of(cut, cut_ahead(config, phase, ahead, len(store.patches)))
+        copies, plain = features or wanted.live(cut)
     pool.give_back()
     weights = 1.0 if study.data.weights is None else study.data.weights
     heads = [

@@ -39,7 +39,9 @@ class CacheNotes:
 
     def no_disk(self, total: int, why: str, in_memory: bool) -> None:
         """What is done instead of keeping features on disk."""
-        instead = "they are kept in memory for this run" if in_memory else "the whole network is trained instead"
+        instead = (
+            "they are kept in memory for this run" if in_memory else "the whole network runs in every epoch instead"
+        )
         self.once(f"{total / 1e9:.1f} GB of features {why}: {instead}.")
 
 

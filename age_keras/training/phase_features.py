@@ -1,7 +1,7 @@
 """The features that a phase trains on, and those that it validates and predicts with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from age_keras.training.feature_cache import FeatureCache
 from age_keras.training.feature_store import FeatureStore
 from age_keras.training.graph import CallsModel
 from age_keras.training.halfway import Halfway, between
+from age_keras.training.live_features import LiveFeatures
 from age_keras.training.prefix import Split
+from age_keras.training.prefix_pass import PrefixPass
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,15 @@ class PhaseFeatures:
                 return None
             found.append(features)
         return tuple(found)
+
+    def live(self, cut: Cut) -> tuple[LiveFeatures, LiveFeatures]:
+        """What `of` gives, computed anew whenever it is asked for."""
+        plain = PrefixPass(cut.split, self.store.patches, self.store.keys)
+        policy = self._copies(cut)["policy"]
+        if policy.is_identity:
+            return LiveFeatures(plain), LiveFeatures(plain)
+        copies = replace(plain, policy=policy, seed=self.config.seed)
+        return LiveFeatures(copies, range(cut.views)), LiveFeatures(plain)
 
     def _copies(self, cut: Cut) -> dict:
         """Arguments of `FeatureCache.features`."""

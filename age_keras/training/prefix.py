@@ -100,9 +100,9 @@ class Split:
 def split_model(model: keras.Model, slack: float = 0.02) -> Split:
     """Cuts a model where the frozen part ends.
 
-    Among the cuts that leave at most `slack` more work in the suffix, one with few bytes is taken, in most cases the one
-    with the fewest (`smallest_cut`). The model may be flat or nested, Sequential, use a layer twice, and have several
-    inputs and outputs.
+    Among the cuts that leave at most `slack` more work in the suffix, one with few bytes is taken, mostly the one with
+    the fewest (`smallest_cut`). The model may be flat or nested, Sequential, use a layer twice, and have several inputs
+    and outputs.
 
     Args:
         model: a built functional model whose layers carry their `trainable` flags.

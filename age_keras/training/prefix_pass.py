@@ -98,7 +98,7 @@ class PrefixPass:
             indices=rows,
             **order,
         )
-        run = self._function
+        run = self.run
         first = 0
         for pixels, _ in dataset:
             n = len(pixels)
@@ -135,7 +135,8 @@ class PrefixPass:
         return error
 
     @functools.cached_property
-    def _function(self) -> Callable:
+    def run(self) -> Callable:
+        """From the pixels of a whole batch to the boundary's tensors."""
         signature = [tf.TensorSpec((self.batch, *self.patches.shape[1:]), self.patches.dtype)]
         if self.computed_in != "float32":
             return reduced(self.split.prefix, signature, self.computed_in)

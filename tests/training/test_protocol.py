@@ -14,6 +14,7 @@ from age_keras.training.batched_heads import can_batch, train_heads
 from age_keras.training.callbacks import learning_rate
 from age_keras.training.feeds import PatchData
 from age_keras.training.model_pool import ModelPool
+from age_keras.training.phase_features import PhaseFeatures
 from age_keras.training.protocol import Part, train
 from age_keras.training.rare_ages import lds_weights
 from age_keras.training.study import Study
@@ -214,9 +215,30 @@ def test_batched_heads_end_near_separate_ones_and_phase_2_goes_on_from_them(page
         assert np.abs(batched.pages["Prediction"] - separate.pages["Prediction"]).mean() < 2.0
 
 
+@pytest.mark.parametrize("why", ["no cache", "no room"])
+def test_batched_heads_are_the_same_without_the_cache(pages, why, monkeypatch):
+    data, table, part = pages
+    rows = np.arange(PAGES)
+    other = Part("other", rows >= 8, (rows >= 4) & (rows < 8), rows < 4, fold=2)
+    config = replace(CONFIG, training=replace(CONFIG.training, batched_heads=True))
+
+    def heads(runtime):
+        study = Study(replace(config, runtime=runtime), None, Samples(None, table), data, False)
+        return train_heads(study, study.config, [part, other])
+
+    cached = heads(RuntimeConfig())
+    if why == "no room":
+        monkeypatch.setattr(PhaseFeatures, "of", lambda *_: None)
+    live = heads(RuntimeConfig(prefix_cache=why == "no room"))
+    for one, two in zip(cached, live, strict=True):
+        np.testing.assert_allclose(one.kernel, two.kernel, rtol=1e-4, atol=1e-5)
+        assert pd.DataFrame(one.history).to_numpy() == pytest.approx(pd.DataFrame(two.history).to_numpy(), rel=1e-5)
+        assert one.best_epoch == two.best_epoch
+
+
 def test_what_cannot_be_batched_is_trained_one_by_one():
     config = replace(CONFIG, training=replace(CONFIG.training, batched_heads=True))
     assert can_batch(config)
     assert not can_batch(replace(config, model=replace(config.model, head="corn")))
-    assert not can_batch(replace(config, runtime=RuntimeConfig(prefix_cache=False)))
+    assert not can_batch(replace(config, runtime=RuntimeConfig(strategy="mirrored")))
     assert not can_batch(CONFIG)
