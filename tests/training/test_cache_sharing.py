@@ -1,6 +1,8 @@
 """The feature cache under others: entries that vanish, a limit that is tight, stores of one training side by side."""
 
 import shutil
+import threading
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import keras
@@ -78,6 +80,25 @@ def test_an_entry_that_vanishes_while_it_is_read_is_no_error(make_cache, folder)
     shutil.rmtree(held.folder)
     assert (entry.find(ids) == -1).all()
     assert entry.arrays()[0].shape == (0, 4)
+
+
+def test_an_entry_that_is_deleted_while_it_is_waited_for_is_locked_anew(folder):
+    entry, heard, locked = FeatureEntry(folder / "a", [(4,)], np.float32, {}), threading.Event(), []
+    fill = Fill(None, None, entry, np.arange(2), KEYS[:2], None, 0.0, None)
+
+    def wait():
+        with ExitStack() as stack:
+            fill._lock(stack, lambda _: heard.set())
+            locked.append((folder / "a").is_dir())
+
+    thread = threading.Thread(target=wait)
+    with entry.lock():
+        thread.start()
+        assert heard.wait(10)
+        (folder / "a").rename(folder / "b")
+        shutil.rmtree(folder / "b")
+    thread.join(10)
+    assert locked == [True]
 
 
 def test_what_a_training_uses_does_not_go_for_what_it_uses_next(make_cache, folder):
