@@ -214,7 +214,8 @@ def split_parts(
     """Training, validation and test parts; what is not published with a test gets a fifth.
 
     Where writers are known, validation and that fifth hold other writers than the training part, unless the class is
-    the writer; then, and where they are not known, every class has its share in each part.
+    the writer; then, and where they are not known, every class has its share in each part, as far as it has characters
+    for all three.
 
     Args:
         characters: all of them.

@@ -23,7 +23,7 @@ class Looks(layers.Layer):
         looks: (degrees counter-clockwise, zoom) of each; above 1 enlarges the ink.
     """
 
-    def __init__(self, looks: Sequence[tuple[float, float]] = LOOKS, **kwargs):
+    def __init__(self, looks: Sequence[tuple[float, float]], **kwargs):
         super().__init__(**kwargs)
         self.looks = tuple((float(degrees), float(zoom)) for degrees, zoom in looks)
 
@@ -56,7 +56,7 @@ class MeanOfLooks(layers.Layer):
         looks: how many.
     """
 
-    def __init__(self, looks: int = len(LOOKS), **kwargs):
+    def __init__(self, looks: int, **kwargs):
         super().__init__(**kwargs)
         self.looks = looks
 
@@ -83,7 +83,7 @@ def with_looks(model: keras.Model) -> keras.Model:
     last = model.get_layer("probabilities")
     pixels = layers.Input(model.input_shape[1:], name="pixels")
     reader = keras.Model(model.input, model.get_layer("logits").output, name=READER)
-    logits = MeanOfLooks(name="logits")(reader(Looks(name="looks")(pixels)))
+    logits = MeanOfLooks(len(LOOKS), name="logits")(reader(Looks(LOOKS, name="looks")(pixels)))
     together = keras.Model(pixels, CalibratedSoftmax(last.classes, name=last.name)(logits), name=f"{model.name}_looks")
     together.get_layer(last.name).set_weights(last.get_weights())
     return together

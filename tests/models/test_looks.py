@@ -17,7 +17,7 @@ def test_an_answer_is_the_mean_over_turned_and_zoomed_copies(tmp_path):
     model.get_layer("probabilities").temperature.assign(1.7)
     images = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
     copies = [affine_batch(images, rotation=degrees, zoom=zoom) for degrees, zoom in LOOKS]
-    found = np.asarray(Looks()(images[..., None].astype(np.float32))).reshape(5, 6, 28, 28)
+    found = np.asarray(Looks(LOOKS)(images[..., None].astype(np.float32))).reshape(5, 6, 28, 28)
     # OpenCV rounds places to 1/32 of a pixel, and values to whole numbers.
     assert np.abs(found - copies).mean() < 2
     np.testing.assert_array_equal(found[0], images)
