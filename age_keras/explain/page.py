@@ -10,6 +10,7 @@ from age_keras.data.pages import PageSettings, cut_scaled, ink_threshold, scale_
 from age_keras.explain.cam import SIGNED, Explainer, Method
 
 TOP = 3  # Patches shown on each side.
+LEAST = 0.005  # Years: less is shown as 0.00.
 PROBED = 8  # Patches of a page that the scale in years is fitted on.
 HALO = 0.012  # Paper this near to ink, as a share of the page's shorter side, shows the ink's colour.
 
@@ -54,9 +55,12 @@ class PageMap:
         return float(np.percentile(shown, 99)) if shown.size and shown.any() else 1.0
 
     def top_patches(self, count: int = TOP) -> tuple[list[int], list[int]]:
-        """The patches that made the answer older and younger, strongest first; none covers half of another."""
-        older = self._top(np.argsort(-self.influence), self.influence > 0, count)
-        return older, self._top(np.argsort(self.influence), self.influence < 0, count)
+        """The patches that made the answer older and younger, strongest first; none covers half of another.
+
+        What rounds to 0.00 years is left out: of a model that answers the same to every page there is none.
+        """
+        older = self._top(np.argsort(-self.influence), self.influence >= LEAST, count)
+        return older, self._top(np.argsort(self.influence), self.influence <= -LEAST, count)
 
     def _top(self, order: np.ndarray, allowed: np.ndarray, count: int) -> list[int]:
         chosen: list[int] = []

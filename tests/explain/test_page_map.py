@@ -1,5 +1,6 @@
 """Maps of whole pages: stitched, in years, empty where the paper is, and written as files that need no network."""
 
+import dataclasses
 import re
 
 import cv2
@@ -118,6 +119,8 @@ def test_top_patches_add_most_and_do_not_repeat_each_other(explainer, page):
     others = np.delete(found.patch_ages, older[0])
     assert found.influence[older[0]] == pytest.approx(found.age - others.mean(), abs=1e-3)
     assert max(found._overlap(i, j) for i in older for j in older if i != j) <= 0.5
+    constant = dataclasses.replace(found, influence=np.full_like(found.influence, 0.004))
+    assert constant.top_patches() == ([], [])
 
 
 def test_paper_and_ink():
