@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
+from age_keras.training.cache_notes import NO_ROOM
 from age_keras.training.cache_room import default_disk_budget, default_memory_budget, make_room
 from age_keras.training.feature_entry import FeatureEntry
 from age_keras.training.prefix_pass import PrefixPass
@@ -20,12 +23,14 @@ class CacheEntries:
 
     Attributes:
         memory_left: bytes of the memory's budget that are not taken.
+        promised: bytes on disk for sets of features that are going to be filled and do not fit memory, by `name`.
     """
 
     def __init__(self, directory: Path, memory_budget: int | None, disk_budget: int | None):
         self.directory = directory
         self.memory_left = default_memory_budget() if memory_budget is None else memory_budget
         self.disk_budget = default_disk_budget(directory) if disk_budget is None else disk_budget
+        self.promised: dict[tuple, int] = {}
         self._known: dict[Path, FeatureEntry] = {}
 
     def of(self, work: PrefixPass, views: list[int | None], precision: str) -> dict[int | None, FeatureEntry]:
@@ -43,9 +48,28 @@ class CacheEntries:
             entries[view] = self._known[folder]
         return entries
 
-    def make_room(self, need: int) -> bool:
-        """Room for so many bytes on disk; the entries that were asked for here stay."""
-        return not need or make_room(self.directory, need, self.disk_budget, self._known)
+    def name(self, entries: Iterable[FeatureEntry], ids: np.ndarray) -> tuple:
+        """Names a set of features: some rows of some entries."""
+        return (*(entry.folder.name for entry in entries), ids.tobytes())
+
+    def why_no_room(self, need: int, name: tuple = ()) -> str:
+        """Makes room for so many bytes on disk; the entries that were asked for here stay.
+
+        Args:
+            need: bytes.
+            name: of the set that they are for: it is filled now, and what other sets were promised is left to them.
+
+        Returns:
+            Why there is no room; nothing where there is.
+        """
+        if name:
+            self.promised.pop(name, None)
+            need += sum(self.promised.values()) if need else 0
+        try:
+            there = not need or make_room(self.directory, need, self.disk_budget, self._known)
+        except OSError as error:
+            return f"cannot be written ({error.strerror})"
+        return "" if there else NO_ROOM
 
     def take(self, memory: int) -> None:
         """Takes bytes of the memory's budget; with a number below zero, gives them back."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from age_keras.training.cache_room import LIMIT
 from age_keras.training.feature_store import FeatureStore
 
+NO_ROOM = f"fit neither the cache's limit ({LIMIT} sets it) nor the disk"
+
 
 class CacheNotes:
     """Passes sentences on that have not been said.
@@ -32,10 +34,6 @@ class CacheNotes:
                 f"The frozen layers are computed in {store.computed_in}: features differ from those in float32 by "
                 f"{_percent(store.compute_error)} (root mean square, measured on a sample of patches)."
             )
-
-    def no_room(self, total: int, in_memory: bool) -> None:
-        """The cache's limit, or the disk, is too small for the features."""
-        self.no_disk(total, f"fit neither the cache's limit ({LIMIT} sets it) nor the disk", in_memory)
 
     def no_disk(self, total: int, why: str, in_memory: bool) -> None:
         """What is done instead of keeping features on disk."""

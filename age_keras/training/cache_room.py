@@ -110,26 +110,26 @@ def make_room(directory: Path, need: int, budget: int, keep: Collection[Path]) -
         keep: entries that stay.
 
     Returns:
-        Whether there is room now. Nothing is deleted where there could be none, or where nothing can be written.
+        Whether there is room now. Nothing is deleted where there could be none.
+
+    Raises:
+        OSError: nothing can be written there.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / "lock"):
-            sweep(directory)
-            entries = held(directory)
-            total, free = sum(entry.bytes for entry in entries), shutil.disk_usage(directory).free
-            excess = max(total + need - budget, need - free)
-            candidates = [entry for entry in entries if entry.folder not in keep]
-            if excess > sum(entry.bytes for entry in candidates):
-                return False
-            for entry in candidates:
-                if excess <= 0:
-                    break
-                if remove(entry.folder):
-                    excess -= entry.bytes
-            return excess <= 0
-    except OSError:
-        return False
+    directory.mkdir(parents=True, exist_ok=True)
+    with FileLock(directory / "lock"):
+        sweep(directory)
+        entries = held(directory)
+        total, free = sum(entry.bytes for entry in entries), shutil.disk_usage(directory).free
+        excess = max(total + need - budget, need - free)
+        candidates = [entry for entry in entries if entry.folder not in keep]
+        if excess > sum(entry.bytes for entry in candidates):
+            return False
+        for entry in candidates:
+            if excess <= 0:
+                break
+            if remove(entry.folder):
+                excess -= entry.bytes
+        return excess <= 0
 
 
 def remove(folder: Path) -> bool:

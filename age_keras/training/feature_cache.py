@@ -122,7 +122,7 @@ class FeatureCache:
         Returns:
             Whether there is room for all of them, in memory or on disk.
         """
-        needs, totals = [], []
+        needs, totals, sets = [], [], []
         for each in wanted:
             given = {k: each.get(k) for k in ("views", "policy")} | {"seed": each.get("seed", 0)}
             work, numbers = self._work(each["split"], each["patches"], each["keys"], **given)
@@ -131,17 +131,20 @@ class FeatureCache:
             entries = self._entries.of(work, numbers, self.dtype).values()
             needs.append(sum(entry.disk_bytes(entry.missing(ids)) for entry in entries))
             totals.append(sum(entry.bytes_per_row for entry in entries) * len(ids))
-        if self._entries.make_room(sum(needs)):
-            return True
-        left, on_disk = self._entries.memory_left, 0
-        for need, total in zip(needs, totals, strict=True):
-            fits = total <= left
-            left, on_disk = left - total * fits, on_disk + need * (not fits)
-        if on_disk < sum(needs) and self._entries.make_room(on_disk):
-            return True
-        if not quietly:
-            self._notes.no_room(sum(totals), in_memory=False)
-        return False
+            sets.append(self._entries.name(entries, ids))
+        left, only_on_disk = self._entries.memory_left, {}
+        for need, total, name in zip(needs, totals, sets, strict=True):
+            if total <= left:
+                left -= total
+            else:
+                only_on_disk[name] = need
+        why = self._entries.why_no_room(sum(needs))
+        if why and (on_disk := sum(only_on_disk.values())) < sum(needs):
+            why = self._entries.why_no_room(on_disk)
+        self._entries.promised = {} if why else only_on_disk
+        if why and not quietly:
+            self._notes.no_disk(sum(totals), why, in_memory=False)
+        return not why
 
     def _work(self, split, patches, keys, views, policy, seed) -> tuple[PrefixPass, list[int | None]]:
         """What computes, and the numbers of the copies; `[None]` where all copies are the patches as they are."""
@@ -182,9 +185,11 @@ class FeatureCache:
         in_memory = not passing and total <= self._entries.memory_left
         if (need := any(missing.values())) and start is not None:
             work = dataclasses.replace(work, start=start())  # It fills the cache as well: before the room is measured.
-        on_disk = self._entries.make_room(sum(entry.disk_bytes(missing[view]) for view, entry in entries.items()))
-        if not on_disk and not passing:
-            self._notes.no_room(total, in_memory)
+        own = sum(entry.disk_bytes(missing[view]) for view, entry in entries.items())
+        why = self._entries.why_no_room(own, self._entries.name(entries.values(), ids))
+        on_disk = not why
+        if why and not passing:
+            self._notes.no_disk(total, why, in_memory)
         if not on_disk and not in_memory:
             return None
         error, views, computed = 0.0, {}, 0

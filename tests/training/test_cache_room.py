@@ -40,17 +40,19 @@ def test_an_entry_that_is_being_written_stays(entry):
     assert (entry / "tensor0.bin").exists()
 
 
-def test_where_nothing_can_be_written_there_is_no_room(tmp_path, monkeypatch):
+def test_where_nothing_can_be_written_making_room_says_so(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
-    assert not cache_room.make_room(tmp_path / "file", 10, 100, [])
-    assert not cache_room.make_room(tmp_path / "file" / "features", 10, 100, [])
+    for folder in (tmp_path / "file", tmp_path / "file" / "features"):
+        with pytest.raises(OSError, match=r"File exists|Not a directory"):
+            cache_room.make_room(folder, 10, 100, [])
     assert cache_room.held(tmp_path / "file") == []
 
     def refuse(*_, **__):
         raise PermissionError(30, "Read-only file system")
 
     monkeypatch.setattr(cache_room, "FileLock", refuse)
-    assert not cache_room.make_room(tmp_path / "features", 10, 100, [])
+    with pytest.raises(PermissionError):
+        cache_room.make_room(tmp_path / "features", 10, 100, [])
     monkeypatch.setattr(Path, "touch", refuse)
     cache_room.touch(tmp_path)
 

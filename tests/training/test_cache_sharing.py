@@ -145,6 +145,17 @@ def test_nothing_is_computed_where_the_whole_training_has_no_room(folder, monkey
     assert "AGE_KERAS_CACHE_GB" in said[0]
 
 
+def test_what_fits_memory_takes_no_disk_that_another_set_needs(make_cache, folder):
+    """The copies fit memory, the patches as they are do not; the disk has room for one of both."""
+    cache = make_cache(memory_budget=30 * 16 + 8, disk_budget=2738)
+    features, wanted = phase(cache, views=1)
+    copies, plain = features.of(wanted)
+    assert (copies.in_memory, plain.in_memory) == (True, False)
+    assert sum(entry.bytes for entry in entries(folder)) <= 2738
+    expected = cut().prefix(PATCHES[30:])[0].numpy()
+    np.testing.assert_allclose(plain.gather(np.arange(30, 40))[0], expected, rtol=1e-5, atol=1e-4)
+
+
 def test_stores_of_a_training_share_its_memory(make_cache):
     cache = make_cache(memory_budget=P * 16 + 8)
     first = cache.features(cut(0), PATCHES, KEYS)
@@ -163,4 +174,9 @@ def test_a_folder_that_cannot_be_made_means_memory(tmp_path, place):
     store = FeatureCache(folder, progress=False, say=said.append).features(cut(), PATCHES, KEYS)
     assert store.in_memory
     right(store, cut())
-    assert len(said) == 1
+    reason = "File exists" if place == "a file" else "Not a directory"
+    assert said == [f"0.0 GB of features cannot be written ({reason}): they are kept in memory for this run."]
+    said.clear()
+    cache = FeatureCache(folder, progress=False, say=said.append, memory_budget=0)
+    assert not cache.reserve([{"split": cut(), "patches": PATCHES, "keys": KEYS}])
+    assert said == [f"0.0 GB of features cannot be written ({reason}): the whole network runs in every epoch instead."]
