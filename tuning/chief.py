@@ -33,7 +33,8 @@ def serve(oracle: keras_tuner.Oracle, trials: Trials, address: tuple[str, int], 
         InputError: the port is taken.
     """
     workers.mkdir(parents=True, exist_ok=True)
-    (workers / "ended").unlink(missing_ok=True)
+    for old in (workers / "ended", *workers.glob("*.beat")):  # Whoever lives writes its beat again.
+        old.unlink(missing_ok=True)
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), options=[("grpc.so_reuseport", 0)])
     servicer = OracleServicer(oracle)
     protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
@@ -55,6 +56,9 @@ def serve(oracle: keras_tuner.Oracle, trials: Trials, address: tuple[str, int], 
         ):
             time.sleep(TICK)
             for name in hearts.silent(set(oracle.ongoing_trials)):
+                held = oracle.ongoing_trials.get(name)
+                if held and hearts.died(name):  # Before the release: the next worker reads the record at once.
+                    trials.mark_lost(held.trial_id)
                 trial = oracle.release(name)
                 if trial:
                     print(f"worker {name} is silent: trial {trial} goes to the next.", file=sys.stderr, flush=True)
@@ -91,6 +95,13 @@ class Hearts:
         for name in names:
             self.seen.setdefault(name, ("", now))  # Begun before this chief, or not beating yet.
         return names - self.alive()
+
+    def died(self, name: str) -> bool:
+        """Whether a silent worker was killed: it beat in this chief's time, and did not end in order.
+
+        One that ends in order, or is interrupted, takes its file away.
+        """
+        return bool(self.seen.get(name, ("", 0.0))[0]) and (self.folder / f"{name}.beat").exists()
 
     def _look(self) -> None:
         for path in self.folder.glob("*.beat"):

@@ -13,7 +13,7 @@ import keras_tuner
 
 from tuning.failures import RefusedError, cause_of
 from tuning.objective import Objective, race
-from tuning.trials import COMPLETE, CUT, ENDED, FAILED, TrialRecord, Trials
+from tuning.trials import COMPLETE, CUT, ENDED, FAILED, LOST, TrialRecord, Trials
 
 MOST_STARTS = 3
 """A trial that was started so often and got no further each time is given up: what kills it is the trial itself.
@@ -115,7 +115,8 @@ class CrossValidated(keras_tuner.HyperModel):
 
     def _start(self, record: TrialRecord, hp: keras_tuner.HyperParameters) -> None:
         record.wanted = int(hp.values.get("tuner/epochs") or self.folds)  # Hyperband's epochs are folds here.
-        died, self.restarted = self.restarted and record.worker == self.worker, False
+        died = record.worker == LOST or (self.restarted and record.worker == self.worker)
+        self.restarted = False
         record.starts = record.starts + 1 if died else 1
         self.careful = record.starts > 1
         record.worker = self.worker

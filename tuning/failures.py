@@ -5,7 +5,7 @@ import re
 from age_keras.errors import InputError
 
 GRAPH = "Graph execution error"
-PLACES = re.compile(r"\s*(\[\[.*?\]\]|\[Op:[^\]]*\]|\{\{\w+ [^}]*\}\})")
+PLACES = re.compile(r"\s*(\[\[\{\{.*?\}\}.*?\]\]|\[Op:[^\]]*\]|\{\{\w+ [^}]*\}\})")
 """TensorFlow's marks of nodes, operations and functions: other ones in each trial."""
 HEADS = re.compile(rf"$|\s|{GRAPH}|Detected at node|<stack traces|\d+ root error")
 """Lines before a graph error's message: its title, and where in the program the node was made."""

@@ -10,6 +10,7 @@ measured once on writers that no trial saw. Killed at any moment, the same comma
 TensorBoard's HParams are in runs/search/<run>; `python -m tuning.report runs/search/<run>` writes them again.
 """
 
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,8 @@ from tuning.search_config import ClusterConfig, SearchConfig
 from tuning.sweeps import total_folds
 from tuning.trials import Trials
 from tuning.watch import SearchBar
+
+log = logging.getLogger("age_keras")
 
 
 class StoppedSearchError(Exception):
@@ -128,14 +131,23 @@ def with_verdict(run: Path, trials: Callable[[], None], end: Callable[[], Path |
     try:
         trials()
     except StoppedSearchError as stopped:
-        from tuning.report import write_search_report
-
-        write_search_report(run)
+        report_before_an_error(run)
         raise InputError(
             f"The search stopped, since three trials in a row failed for the same cause: {stopped}. "
             f"Mend it and give the same command again; the trials are in {run / 'trials'}."
         ) from None
     return end()
+
+
+def report_before_an_error(run: Path) -> None:
+    """Writes the report of a search that ends with an error; what prevents it is logged, and never hides that error."""
+    try:
+        from tuning.report import write_search_report
+
+        write_search_report(run)
+    except Exception as error:  # Whatever it is, the error that follows matters more.
+        said = " ".join(str(error).split())
+        log.warning("The report in %s cannot be written: %s: %s", run, type(error).__name__, said)
 
 
 def finish(config: SearchConfig, study, outer) -> Path:
@@ -146,7 +158,7 @@ def finish(config: SearchConfig, study, outer) -> Path:
     run, trials = study.run.path, trials_of(study.run.path, config)
     ranked = trials.ranked()
     if not ranked:
-        write_search_report(run)
+        report_before_an_error(run)
         raise InputError(f"No trial ran all of its folds, so there is nothing to choose: see {run / 'trials'}.")
     chosen = chosen_config(study.config, config.space, ranked[0])
     study.run.write_json("chosen.json", {"trial": ranked[0].trial, "config": to_dict(chosen)})

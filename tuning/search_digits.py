@@ -117,10 +117,11 @@ def _finish(config: DigitsSearchConfig, run, parts: dict, hypermodel) -> Path:
     """Trains the choice and the default on all that the trials saw, and writes the report."""
     from tuning.digits_outcome import write_outcome
     from tuning.report import write_search_report
+    from tuning.search import report_before_an_error
 
     ranked = hypermodel.trials.ranked()
     if not ranked:
-        write_search_report(run.path)
+        report_before_an_error(run.path)
         raise InputError(f"No trial ran all of its folds, so there is nothing to choose: see {run.path / 'trials'}.")
     hp = keras_tuner.HyperParameters()
     hp.values = dict(ranked[0].parameters)

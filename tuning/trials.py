@@ -20,6 +20,8 @@ from tuning.objective import Objective, mean_and_sd
 
 RUNNING, COMPLETE, CUT, FAILED = "running", "complete", "cut", "failed"
 ENDED = (COMPLETE, CUT, FAILED)
+LOST = "(lost)"
+"""Stands for the name of a worker that died with its trial and did not come back."""
 
 
 @dataclass
@@ -39,7 +41,7 @@ class TrialRecord:
         sd: over its folds.
         starts: how often it was started, by the deaths of its worker, without getting any further.
         furthest: the fold and epoch it has reached.
-        worker: who ran it last.
+        worker: who ran it last; `LOST` where the chief noticed that worker's death.
         started: when, in ISO 8601.
     """
 
@@ -109,6 +111,13 @@ class Trials:
         if record.folds and record.status != CUT:
             record.objective, record.sd = mean_and_sd(record.column(self.objective.name))
         write_json(self.path(record.trial), asdict(record))
+
+    def mark_lost(self, trial: str) -> None:
+        """Records that a trial's worker died: the next start counts, whoever makes it."""
+        record = self.read(trial)
+        if record and record.status not in ENDED:
+            record.worker = LOST
+            self.write(record)
 
     def all(self) -> list[TrialRecord]:
         """All records, in the order of their names."""

@@ -18,6 +18,7 @@ from tuning.cluster import Heart, address, run_cluster
 from tuning.search import oracle_of
 from tuning.search_config import ClusterConfig
 from tuning.supervisor import free_port, without_workers
+from tuning.trials import LOST, TrialRecord
 
 
 @pytest.fixture
@@ -54,6 +55,38 @@ def test_a_lost_workers_trial_goes_to_the_next_and_all_ends_in_order(tmp_path, c
     assert {r.worker for r in records} == {"second"}
     assert "worker first is silent" in capsys.readouterr().err
     assert max(Counter((tmp_path / "log.txt").read_text().splitlines()).values()) == 1
+
+
+def test_only_a_worker_killed_in_the_chiefs_time_is_recorded_as_lost(tmp_path):
+    settings, workers = config(free_port()), tmp_path / "workers"
+    hypermodel = FakeHyperModel(tmp_path, settings.search)
+    oracle, trials = oracle_of(tmp_path, settings.search, hypermodel), hypermodel.trials
+    names = {name: oracle.create_trial(name).trial_id for name in ("killed", "ended", "before")}
+    for name, trial in names.items():
+        trials.write(TrialRecord(trial, {}, worker=name))
+    workers.mkdir()
+    (workers / "before.beat").write_text("1 1")  # It was stopped, with the chief of its time.
+    (workers / "ended").write_text("in order")
+    chief = threading.Thread(target=serve, args=(oracle, trials, address(settings.chief), workers, 2.0))
+    chief.start()
+    until = time.monotonic() + 30
+    while (workers / "ended").exists() or (workers / "before.beat").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    (workers / "killed.beat").write_text("2 1")
+    with Heart(workers, "ended"):
+        time.sleep(1.5)
+    while oracle.ongoing_trials:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    oracle.stopped_because = "the test is over"
+    chief.join(timeout=30)
+    assert not chief.is_alive()
+    assert {name: trials.read(trial).worker for name, trial in names.items()} == {
+        "killed": LOST,
+        "ended": "ended",
+        "before": "before",
+    }
 
 
 @pytest.mark.usefixtures("_clean")

@@ -111,6 +111,10 @@ def test_the_first_of_several_graph_errors_is_the_reason():
     assert cause_of(RuntimeError("Graph execution error:"))[1] == "RuntimeError: Graph execution error:"
 
 
+def test_a_nested_list_in_a_message_stays():
+    assert cause_of(ValueError("Received: [[1, 2], [3, 4]] of x"))[1] == "ValueError: Received: [[1, 2], [3, 4]] of x"
+
+
 def test_causes_leave_out_what_differs_between_trials():
     first, second = (cause_of(ValueError(f"shape ({n}, {n * 1.5}) at {np.pi * n:.3e}")) for n in (3, 4))
     assert first[0] == second[0]

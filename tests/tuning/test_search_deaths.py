@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from fake_search import Killed, run
 
+from tuning.objective import OBJECTIVES
 from tuning.search_config import SearchConfig
 from tuning.trials import Trials
 
@@ -24,6 +25,24 @@ def test_a_trial_that_kills_its_process_each_time_is_given_up(tmp_path):
             trials = run(tmp_path, config("grid", 2), misfortune, restarted=number > 0)
     assert [r.cause for r in trials.all()] == ["killed"] * 2
     assert "died 3 times at fold 1, epoch 1" in trials.all()[0].reason
+
+
+def test_a_trial_that_kills_one_worker_after_the_other_is_given_up(tmp_path):
+    trials = Trials(tmp_path / "trials", OBJECTIVES["mae"], 3)
+
+    def misfortune(hp, fold, epoch):
+        if epoch == 1:
+            raise Killed
+
+    for _ in range(3):
+        with pytest.raises(Killed):
+            run(tmp_path, config("random", 1), misfortune)
+        (record,) = trials.all()
+        trials.mark_lost(record.trial)  # As the chief does.
+    run(tmp_path, config("random", 1), misfortune)
+    assert "died 3 times at fold 1, epoch 1" in trials.all()[0].reason
+    trials.mark_lost(record.trial)
+    assert trials.all()[0].worker == "tuner0"  # It has ended: nothing is lost.
 
 
 def test_a_search_that_was_stopped_and_started_again_counts_no_deaths(tmp_path):

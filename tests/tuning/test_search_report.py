@@ -12,8 +12,9 @@ from age_keras.errors import InputError
 from age_keras.training.run import Run
 from tuning.importance import importances
 from tuning.report import main, write_search_report
-from tuning.search import finish, run_trials, with_verdict
+from tuning.search import StoppedSearchError, finish, run_trials, with_verdict
 from tuning.search_config import SearchConfig
+from tuning.search_digits import _finish as finish_digits
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +132,23 @@ def test_importance_finds_what_matters():
     assert found["parameter"].tolist() == ["rate", "noise"]
     assert found["share"][0] > 0.7
     assert importances(trials[:3], [1.0, 2.0, 3.0]) is None
+
+
+def test_a_report_that_cannot_be_written_hides_no_reason(tmp_path, monkeypatch, caplog):
+    def full(run):
+        raise OSError("No space left\non device")
+
+    def trials():
+        raise StoppedSearchError("the disk is full")
+
+    monkeypatch.setattr("tuning.report.write_search_report", full)
+    with pytest.raises(InputError, match="same cause: the disk is full"):
+        with_verdict(tmp_path, trials, lambda: None)
+    nothing = SimpleNamespace(ranked=list)
+    with pytest.raises(InputError, match="nothing to choose"):
+        finish_digits(None, SimpleNamespace(path=tmp_path), {}, SimpleNamespace(trials=nothing))
+    study = SimpleNamespace(run=SimpleNamespace(path=tmp_path))
+    with pytest.raises(InputError, match="nothing to choose"):
+        finish(SearchConfig(), study, None)
+    said = f"The report in {tmp_path} cannot be written: OSError: No space left on device"
+    assert caplog.messages == [said] * 3
