@@ -3,6 +3,7 @@
 Both draw the same patches in the same order with the same augmentation, and train the same variables.
 """
 
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,9 +155,11 @@ class FeatureFeed(PixelFeed):
     def _batches(self, rows: np.ndarray, *, policy: Any = None, weights: np.ndarray | None = None, **order: Any):
         store = self.plain if policy is None else self.copies
         columns = [self.data.targets] if weights is None else [self.data.targets, weights]
+        # TensorFlow never lets go of a function that a dataset calls: the store goes with the feed.
+        held = weakref.ref(store)
 
         def fetch(rows, views, _keys):
-            features = store.gather(rows, None if policy is None else views)
+            features = held().gather(rows, None if policy is None else views)
             return [*features, *(column[rows] for column in columns)]
 
         inside = len(store.signature)

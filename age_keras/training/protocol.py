@@ -114,6 +114,7 @@ def train(
             if phase.epochs == 0 or number < counters["phase"]:
                 continue
             first_epoch = sum(p.epochs for p in phases[:number])
+            feed = None  # Its features leave the memory before the next phase's come.
             if variables:
                 assign(variables, best)  # the next phase starts from the best epoch of this one
             with scope():
