@@ -15,6 +15,7 @@ from age_keras.models.age import unfreeze
 from age_keras.training.age_config import AgeConfig, PhaseConfig
 from age_keras.training.copies import choose_views, cut_ahead
 from age_keras.training.feature_cache import FeatureCache
+from age_keras.training.kept_heads import heads_key, load_heads, save_heads
 from age_keras.training.linear_heads import HeadSettings, LinearHeads, TrainedHead
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.phase_features import Cut, PhaseFeatures
@@ -50,10 +51,10 @@ def alike(first: AgeConfig, second: AgeConfig) -> bool:
 def train_heads(
     study: Study, config: AgeConfig, parts: Sequence[Part], pool: ModelPool | None = None
 ) -> list[TrainedHead] | None:
-    """Trains the heads of several parts together.
+    """Trains the heads of several parts together, or reads them where this run has trained them already.
 
     Args:
-        study: whose patches.
+        study: whose patches, and whose run keeps the heads.
         config: with the backbone set.
         parts: the folds.
         pool: keeps the network that makes the features.
@@ -61,8 +62,15 @@ def train_heads(
     Returns:
         A head for each part; None where this configuration's head is not linear in a frozen backbone's features.
     """
-    heads = train_all_heads(study, [config], parts, pool)
-    return heads and heads[0]
+    if study.run is None or not can_batch(config):
+        heads = train_all_heads(study, [config], parts, pool)
+        return heads and heads[0]
+    kept, key = study.run.file("state", f"{config.model.backbone}.heads.npz"), heads_key(study, config, parts)
+    heads = load_heads(kept, key)
+    if heads is None and (trained := train_all_heads(study, [config], parts, pool)):
+        heads = trained[0]
+        save_heads(kept, key, heads)
+    return heads
 
 
 def train_all_heads(
@@ -117,6 +125,7 @@ def train_all_heads(
         views=views,
         seed=config.seed,
         shuffle=training.shuffle,
+        label="" if features else f"{model.spec.name}: heads",  # With features at hand an epoch takes no time.
     )
     return [trained[first : first + len(parts)] for first in range(0, len(trained), len(parts))]
 

@@ -93,7 +93,7 @@ def _train_one(config: "AgeConfig", run: Path, backbone: str, part: "Part", part
     from age_keras.training.units import train_unit
 
     study = _opened(config, run)
-    # Heads that train together are trained in every process: that takes less time than to wait for another one.
+    # Where no process has ended them yet, heads that train together are trained in each: none waits for another.
     name = (config, run, backbone, *(p.label for p in parts))
     if name not in _heads:
         _heads.clear()

@@ -12,12 +12,14 @@ does the work of K models.
 """
 
 import itertools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from age_keras.data.pipeline import batch_indices
 from age_keras.data.views import epoch_views
@@ -73,6 +75,7 @@ class LinearHeads:
         views: int | None = 1,
         seed: int = 0,
         shuffle: bool = True,
+        label: str = "",
     ) -> list[TrainedHead]:
         """Trains until each head has stopped or `epochs` are over.
 
@@ -86,6 +89,7 @@ class LinearHeads:
             views: copies a patch. Defaults to 1.
             seed: of order and copies, as in `row_batches`.
             shuffle: whether each epoch has an order of its own.
+            label: what a progress bar of epochs says. Defaults to none: no bar.
 
         Returns:
             A result for each head, at its best epoch.
@@ -100,7 +104,7 @@ class LinearHeads:
         watched = [HeadWatch(head) for head in self.heads]
         slab = max(1, SLAB_BYTES // (held_out.shape[1] * 4 * batch_size)) * batch_size
         augmented = any(view is not None for view in copies.views)
-        for epoch in range(epochs):
+        for epoch in tqdm(range(epochs), label, disable=not label, unit=" epochs", file=sys.stderr, leave=False):
             order = rows[batch_indices(len(rows), seed, epoch)] if shuffle else rows
             drawn = epoch_views(keys[order], epoch, views, seed) if augmented else None
             sums = np.zeros((3, len(self.heads)))
