@@ -41,7 +41,7 @@ class RecogniserTraining:
         InputError: a name is unknown, or a number is out of its range.
     """
 
-    epochs: int = 30
+    epochs: int = 40
     batch_size: int = 128
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 5e-3
