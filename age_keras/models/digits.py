@@ -151,8 +151,7 @@ def _convolutions(config):
 
 def _margin(config) -> int:
     """Pixels of a side that the convolutions without padding need beyond those that they leave."""
-    kernel = 0 if not config.stem else 3 if config.detail else 5
-    return 2 * len(config.detail) + max(kernel - 1, 0)
+    return sum(kernel - 1 for _, _, kernel, _, padding in _convolutions(config) if padding == "valid")
 
 
 def _convolution(x, filters, kernel, stride, padding, normalise, name):
