@@ -28,9 +28,9 @@ from drawings import line_drawings
 from side_by_side import interleave, machine
 from tabulate import tabulate
 
-from age_keras.data import counter, warp
-from age_keras.data.augment import Policy, get_policy
-from age_keras.data.views import view_keys
+from age_keras.data.batches import counter, warp
+from age_keras.data.batches.augment import Policy, get_policy
+from age_keras.data.batches.views import view_keys
 
 CHAIN = "chain of Keras layers, 3 channels"
 ROTATION, ZOOM, SHEAR, SHIFT, ELASTIC = 15.0, 0.1, 0.1, 0.05, 3.0

@@ -22,8 +22,9 @@ from tabulate import tabulate
 from tf_keras_vis.gradcam import Gradcam
 
 from age_keras.backbones.registry import get_spec
+from age_keras.config.model import ModelConfig
 from age_keras.explain.cam import Explainer
-from age_keras.models.age import ModelConfig, build_age_model
+from age_keras.models.age import build_age_model
 
 PATCHES = 20
 

@@ -30,11 +30,12 @@ from side_by_side import interleave, machine
 from tabulate import tabulate
 
 from age_keras.backbones import get_spec
-from age_keras.models.age import ModelConfig, build_age_model, unfreeze
-from age_keras.training.age_config import RuntimeConfig, TrainingConfig
-from age_keras.training.feature_cache import FeatureCache
+from age_keras.config.age import RuntimeConfig, TrainingConfig
+from age_keras.config.model import ModelConfig
+from age_keras.models.age import build_age_model, unfreeze
+from age_keras.prefix.cache.cache import FeatureCache
+from age_keras.prefix.split import split_model
 from age_keras.training.feeds import FeatureFeed, PatchData, PixelFeed
-from age_keras.training.prefix import split_model
 
 BACKBONES = (
     "resnet50",

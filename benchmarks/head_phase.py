@@ -32,13 +32,14 @@ import tensorflow as tf
 from side_by_side import interleave, machine
 from tabulate import tabulate
 
-from age_keras.data.augment import get_policy
-from age_keras.data.pipeline import batches
-from age_keras.models.age import ModelConfig, build_age_model, unfreeze
-from age_keras.training.feature_cache import FeatureCache
-from age_keras.training.linear_heads import HeadSettings, LinearHeads
-from age_keras.training.prefix import split_model
-from age_keras.training.prefix_pass import PrefixPass
+from age_keras.config.model import ModelConfig
+from age_keras.data.batches.augment import get_policy
+from age_keras.data.batches.pipeline import batches
+from age_keras.models.age import build_age_model, unfreeze
+from age_keras.prefix.cache.cache import FeatureCache
+from age_keras.prefix.compute import PrefixPass
+from age_keras.prefix.split import split_model
+from age_keras.training.heads.linear import HeadSettings, LinearHeads
 
 SEED = 0
 

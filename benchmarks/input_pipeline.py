@@ -31,9 +31,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from age_keras.data.pages import PageSettings, cut_page, scaled_size
-from age_keras.data.patch_store import PatchStore
-from age_keras.data.samples import Samples, read_samples
+from age_keras.config.pages import PageSettings
+from age_keras.data.patches.pages import cut_page, scaled_size
+from age_keras.data.patches.store import PatchStore
+from age_keras.data.table.samples import Samples, read_samples
 
 A4_AT_200_DPI = (1654, 2339)
 SETTINGS = PageSettings(blank="none")
@@ -92,8 +93,8 @@ def published_way(samples: Samples, batch_size: int, augmented: bool):
 
 def our_way(store: PatchStore, ages: np.ndarray, batch_size: int, policy: str):
     """Four epochs a turn, from a cold start of the dataset to its end: no batch is made in another way's turn."""
-    from age_keras.data.augment import get_policy
-    from age_keras.data.pipeline import batches
+    from age_keras.data.batches.augment import get_policy
+    from age_keras.data.batches.pipeline import batches
 
     augment = get_policy(policy)
     data = batches(store.patches, ages, store.keys, batch_size=batch_size, shuffle=True, policy=augment, epochs=4)

@@ -33,19 +33,20 @@ from side_by_side import interleave, machine
 from tabulate import tabulate
 
 from age_keras.backbones import get_spec
-from age_keras.data.pages import PageSettings
-from age_keras.data.patch_store import PatchStore
-from age_keras.data.samples import read_samples
+from age_keras.config.model import ModelConfig
+from age_keras.config.pages import PageSettings
+from age_keras.data.patches.store import PatchStore
 from age_keras.data.splits import repeated_kfold
-from age_keras.data.synthetic import synthesize
+from age_keras.data.synthetic.cohort import synthesize
+from age_keras.data.table.samples import read_samples
 from age_keras.evaluation.bootstrap import bootstrap_scores, percentile_interval, writer_weights
 from age_keras.evaluation.metrics import score
-from age_keras.models.age import ModelConfig, build_age_model, unfreeze
-from age_keras.training.feature_cache import FeatureCache
-from age_keras.training.linear_heads import HeadSettings, LinearHeads
-from age_keras.training.prefix import Split, split_model
-from age_keras.training.prefix_pass import BATCH
-from age_keras.training.reduced import reduced, relative_error
+from age_keras.models.age import build_age_model, unfreeze
+from age_keras.prefix.cache.cache import FeatureCache
+from age_keras.prefix.compute import BATCH
+from age_keras.prefix.reduced import reduced, relative_error
+from age_keras.prefix.split import Split, split_model
+from age_keras.training.heads.linear import HeadSettings, LinearHeads
 
 BACKBONES = ("resnet50", "inception_v3", "inception_resnet_v2", "densenet121", "efficientnetv2_m", "tinyvit_5m")
 BACKBONES += ("mobilevit_xxs", "swinv2_tiny")

@@ -31,15 +31,16 @@ import tensorflow as tf
 from PIL import Image
 from side_by_side import machine
 
-from age_keras.data.pages import PageSettings
-from age_keras.data.patch_store import PatchStore
-from age_keras.data.samples import read_samples
+from age_keras.config.age import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.config.model import ModelConfig
+from age_keras.config.pages import PageSettings
+from age_keras.data.patches.store import PatchStore
 from age_keras.data.splits import repeated_kfold
-from age_keras.data.synthetic import synthesize
+from age_keras.data.synthetic.cohort import synthesize
+from age_keras.data.table.samples import read_samples
 from age_keras.evaluation.bootstrap import bootstrap_scores, percentile_interval, writer_weights
 from age_keras.evaluation.metrics import score
-from age_keras.models.age import ModelConfig, build_age_model, unfreeze
-from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.models.age import build_age_model, unfreeze
 from age_keras.training.feeds import PatchData, make_feed
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.protocol import Part, train

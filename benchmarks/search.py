@@ -41,7 +41,7 @@ import tyro
 from search_study import Settings, make_study, with_own_weights
 from side_by_side import machine
 
-from age_keras.data.pipeline import batches, steps
+from age_keras.data.batches.pipeline import batches, steps
 from age_keras.files import write_json
 from age_keras.models.age import build_age_model, unfreeze
 from age_keras.training.protocol import Part

@@ -7,13 +7,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from age_keras.backbones.registry import build_backbone
-from age_keras.data.patch_store import PatchStore
-from age_keras.data.samples import Samples
-from age_keras.models.age import ModelConfig
-from age_keras.training.age_config import PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.backbones.build import build_backbone
+from age_keras.config.age import PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.config.model import ModelConfig
+from age_keras.data.patches.store import PatchStore
+from age_keras.data.table.samples import Samples
+from age_keras.run.folder import Run
 from age_keras.training.feeds import PatchData
-from age_keras.training.run import Run
 from age_keras.training.study import Study
 from tuning.search_config import SearchConfig
 

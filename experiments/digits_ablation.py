@@ -11,13 +11,13 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from age_keras.characters.data.characters import split_parts
+from age_keras.characters.data.load import load_characters
+from age_keras.characters.experiment import CharacterRun
+from age_keras.characters.model.recogniser import RecogniserConfig, small_config
+from age_keras.characters.training.train import RecogniserTraining
 from age_keras.cli import run_experiment
-from age_keras.data.characters import split_parts
-from age_keras.data.digits import load_characters
 from age_keras.errors import InputError
-from age_keras.models.digits import RecogniserConfig, small_config
-from age_keras.training.character_run import CharacterRun
-from age_keras.training.digits import RecogniserTraining
 
 CHANGES = {
     "no recurrence": {"recurrence": "none"},
@@ -85,9 +85,9 @@ def experiment(config: Config) -> Path:
     import keras
     import numpy as np
 
-    from age_keras.evaluation.ablation_report import write_ablation_report
-    from age_keras.training.digits import predict_probabilities
-    from age_keras.training.digits_seeds import train_fresh
+    from age_keras.characters.evaluation.ablation_report import write_ablation_report
+    from age_keras.characters.training.seeds import train_fresh
+    from age_keras.characters.training.train import predict_probabilities
 
     run = config.open("digits_ablation", characters)
     rows = {name: {} for name in chosen}

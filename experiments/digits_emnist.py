@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from age_keras.characters.model.recogniser import RecogniserConfig
+from age_keras.characters.training.seeds import Confidence
+from age_keras.characters.training.train import RecogniserTraining
 from age_keras.cli import run_experiment
-from age_keras.models.digits import RecogniserConfig
-from age_keras.training.digits import RecogniserTraining
-from age_keras.training.digits_seeds import Confidence
 from experiments import digits_mnist
 
 MODEL = RecogniserConfig(stem=32, stages=((48, 48), (96, 96)))

@@ -15,14 +15,14 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from age_keras.characters.data.characters import split_parts
+from age_keras.characters.data.load import load_characters
+from age_keras.characters.experiment import CharacterRun
+from age_keras.characters.model.recogniser import RecogniserConfig, small_config
+from age_keras.characters.training.seeds import Confidence
+from age_keras.characters.training.train import RecogniserTraining
 from age_keras.cli import run_experiment
-from age_keras.data.characters import split_parts
-from age_keras.data.digits import load_characters
 from age_keras.errors import InputError
-from age_keras.models.digits import RecogniserConfig, small_config
-from age_keras.training.character_run import CharacterRun
-from age_keras.training.digits import RecogniserTraining
-from age_keras.training.digits_seeds import Confidence
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,8 +74,8 @@ def experiment(config: Config, name: str = "digits_mnist") -> Path:
     if not config.seeds:
         raise InputError("give one seed at least: --seeds 0")
 
-    from age_keras.models.digits import build_recogniser
-    from age_keras.training.digits_seeds import show_figures, train_seed
+    from age_keras.characters.model.recogniser import build_recogniser
+    from age_keras.characters.training.seeds import show_figures, train_seed
 
     shape = small_config() if config.size == "small" else config.model
     run = config.open(name, characters, model=shape)
@@ -83,7 +83,7 @@ def experiment(config: Config, name: str = "digits_mnist") -> Path:
         s: train_seed(run, shape, config.training, config.confidence, parts, s, config.looks) for s in config.seeds
     }
 
-    from age_keras.evaluation.digits_report import write_digits_report
+    from age_keras.characters.evaluation.report import write_digits_report
 
     model = build_recogniser(shape, classes=characters.classes, image_size=characters.images.shape[1])
     write_digits_report(run.path, parts, seeds, dataclasses.asdict(config.confidence), model.count_params())

@@ -13,16 +13,16 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from age_keras.characters.data.characters import split_parts
+from age_keras.characters.data.load import load_characters
+from age_keras.characters.data.warp import WarpSettings
+from age_keras.characters.experiment import CharacterRun
+from age_keras.characters.model.recogniser import RecogniserConfig
+from age_keras.characters.training.adversarial import Adversary
+from age_keras.characters.training.seeds import Confidence
+from age_keras.characters.training.train import RecogniserTraining
 from age_keras.cli import run_experiment
-from age_keras.data.characters import split_parts
-from age_keras.data.digit_warp import WarpSettings
-from age_keras.data.digits import load_characters
 from age_keras.errors import InputError
-from age_keras.models.digits import RecogniserConfig
-from age_keras.training.adversarial import Adversary
-from age_keras.training.character_run import CharacterRun
-from age_keras.training.digits import RecogniserTraining
-from age_keras.training.digits_seeds import Confidence
 
 ROBUST_MODEL = RecogniserConfig(
     detail=(), stem=24, stages=((32,), (64,)), units=64, bidirectional=False, dropout=0.0, normalise=False
@@ -92,8 +92,8 @@ def experiment(config: Config) -> Path:
 
     import keras
 
-    from age_keras.evaluation.robustness_report import write_robustness_report
-    from age_keras.training.robustness import measure, train_robust
+    from age_keras.characters.evaluation.robustness_report import write_robustness_report
+    from age_keras.characters.training.robust import measure, train_robust
 
     run = config.open("digits_robust", characters)
     robust, history = train_robust(

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from age_keras.characters.data.characters import stratified_holdout, writer_folds
+from age_keras.characters.data.load import load_mnist, with_mnist_writers
+from age_keras.characters.data.warp import WarpSettings
+from age_keras.characters.experiment import CharacterRun
+from age_keras.characters.model.recogniser import RecogniserConfig
+from age_keras.characters.training.train import RecogniserTraining
 from age_keras.cli import run_experiment
-from age_keras.data.characters import stratified_holdout, writer_folds
-from age_keras.data.digit_warp import WarpSettings
-from age_keras.data.digits import load_mnist, with_mnist_writers
 from age_keras.errors import InputError
-from age_keras.models.digits import RecogniserConfig
-from age_keras.training.character_run import CharacterRun
-from age_keras.training.digits import RecogniserTraining
 
 STUDENTS = 4  # The part of NIST's collection ("hsf") that high-school students wrote.
 CLASSES = ("employee", "student")
@@ -77,12 +77,12 @@ def experiment(config: Config) -> Path:
 
     import pandas as pd
 
-    from age_keras.data.digit_ink import ink_statistics
-    from age_keras.evaluation.writers_report import write_writers_report
-    from age_keras.models.digits import logits_model
-    from age_keras.training.digits import predict_probabilities
-    from age_keras.training.digits_seeds import save_model, train_fresh
-    from age_keras.training.writer_stage import staged_scores
+    from age_keras.characters.data.ink import ink_statistics
+    from age_keras.characters.evaluation.writers_report import write_writers_report
+    from age_keras.characters.model.recogniser import logits_model
+    from age_keras.characters.training.seeds import save_model, train_fresh
+    from age_keras.characters.training.train import predict_probabilities
+    from age_keras.characters.training.writers import staged_scores
 
     run = config.open("digits_writers", characters)
     history, unseen, scores = [], np.zeros(len(train)), np.zeros((config.folds, len(test)))

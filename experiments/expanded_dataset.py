@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from age_keras.cli import run_experiment
-from age_keras.data.join import join_samples
-from age_keras.data.samples import read_samples
-from age_keras.evaluation.report import write_report
-from age_keras.training.age_config import AgeConfig
+from age_keras.config.age import AgeConfig
+from age_keras.data.table.join import join_samples
+from age_keras.data.table.samples import read_samples
+from age_keras.evaluation.report.write import write_report
 from age_keras.training.holdout import holdout_with_extra
 from age_keras.training.study import open_samples, open_study
 from age_keras.training.units import train_all

@@ -18,21 +18,21 @@ import pandas as pd
 from tabulate import tabulate
 from tqdm import tqdm
 
+from age_keras.bands import BAND_EDGES, band_index, band_names
 from age_keras.cli import run_experiment
-from age_keras.data.bands import BAND_EDGES, band_index, band_names
-from age_keras.data.pages import cut_page
+from age_keras.data.patches.pages import cut_page
 from age_keras.errors import InputError
-from age_keras.evaluation.figures import new_figure, save
-from age_keras.evaluation.predictions import read_predictions, select
+from age_keras.evaluation.report.figures import new_figure, save
 from age_keras.evaluation.run_facts import run_facts
-from age_keras.explain.audit_run import best_model, checkpoints_of, pages_folder
+from age_keras.explain.audit.run import best_model, checkpoints_of, pages_folder
 from age_keras.explain.cam import Explainer, Method
 from age_keras.explain.faithfulness import Faithfulness, faithfulness, faithfulness_table
 from age_keras.explain.page import PageMap, explain_page
 from age_keras.explain.page_figure import TITLES, tinted_scan, write_png
 from age_keras.explain.page_html import write_html
 from age_keras.files import atomic_write
-from age_keras.training.run import Run
+from age_keras.predictions.table import read_predictions, select
+from age_keras.run.folder import Run
 
 
 @dataclass(frozen=True)

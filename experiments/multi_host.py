@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from age_keras.cli import run_experiment
+from age_keras.config.age import AgeConfig
 from age_keras.errors import InputError
-from age_keras.evaluation.report import write_report
-from age_keras.training.age_config import AgeConfig
+from age_keras.evaluation.report.write import write_report
 from age_keras.training.holdout import holdout_part
 from age_keras.training.study import open_study
 
@@ -54,8 +54,8 @@ def get_config() -> MultiHostConfig:
 
 
 def experiment(config: MultiHostConfig) -> Path:
-    from age_keras.training.hosted import train_hosted
-    from age_keras.training.multi_host import join_hosts
+    from age_keras.training.distributed.hosted import train_hosted
+    from age_keras.training.distributed.multi_host import join_hosts
     from age_keras.training.units import gather, record_unit
 
     # The number of machines changes nothing of the result, so it does not name the run.

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from age_keras.cli import run_experiment
-from age_keras.data.pages import PageSettings
-from age_keras.evaluation.report import write_report
-from age_keras.models.age import ModelConfig
-from age_keras.training.age_config import PhaseConfig, TrainingConfig
+from age_keras.config.age import PhaseConfig, TrainingConfig
+from age_keras.config.model import ModelConfig
+from age_keras.config.pages import PageSettings
+from age_keras.evaluation.report.write import write_report
 from age_keras.training.crossval import CrossValidationConfig, fold_parts
 from age_keras.training.study import open_study
 from age_keras.training.units import train_all

@@ -15,11 +15,11 @@ from pathlib import Path
 import pandas as pd
 
 from age_keras.cli import run_experiment
-from age_keras.data.pages import PageSettings
-from age_keras.evaluation.report import write_report
-from age_keras.evaluation.stability import SPIKE, stability_figure, stability_table
+from age_keras.config.age import AgeConfig
+from age_keras.config.pages import PageSettings
+from age_keras.evaluation.report.stability import SPIKE, stability_figure, stability_table
+from age_keras.evaluation.report.write import write_report
 from age_keras.files import atomic_write
-from age_keras.training.age_config import AgeConfig
 from age_keras.training.holdout import holdout_part
 from age_keras.training.study import open_study
 from age_keras.training.units import gather, train_unit

@@ -34,7 +34,7 @@ def inked_pages():
         import numpy as np
         import pandas as pd
 
-        from age_keras.data.patch_store import PatchStore
+        from age_keras.data.patches.store import PatchStore
 
         rng = np.random.default_rng(0)
         ages = np.repeat(rng.uniform(10, 60, pages // 2), 2).round()

@@ -9,13 +9,13 @@ import keras
 import keras_tuner
 import numpy as np
 
+from age_keras.config.age import AgeConfig
+from age_keras.config.serialization import digest
 from age_keras.errors import InputError
 from age_keras.models.age import build_age_model
 from age_keras.models.bundle import save_bundle
-from age_keras.training.age_config import AgeConfig
-from age_keras.training.batched_heads import alike, can_batch, train_all_heads
-from age_keras.training.configuration import digest
-from age_keras.training.linear_heads import TrainedHead
+from age_keras.training.heads.batched import alike, can_batch, train_all_heads
+from age_keras.training.heads.linear import TrainedHead
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.protocol import Part, Trained, train
 from age_keras.training.study import Study

@@ -6,7 +6,7 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 
-from age_keras.training.age_config import AgeConfig
+from age_keras.config.age import AgeConfig
 from age_keras.training.protocol import Part
 from age_keras.training.study import Study
 from age_keras.training.units import gather, train_unit

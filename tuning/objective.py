@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from age_keras.data.bands import BAND_EDGES, band_index
+from age_keras.bands import BAND_EDGES, band_index
 
 ObjectiveName = Literal["mae", "skill", "band_mae"]
 SLACK = 0.02

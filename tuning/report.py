@@ -15,8 +15,8 @@ import tyro
 from age_keras.cli import exit_code
 from age_keras.errors import InputError
 from age_keras.files import atomic_write
-from age_keras.training.run import Run
-from tuning.digits_outcome import outcome_lines
+from age_keras.run.folder import Run
+from tuning.characters.outcome import outcome_lines
 from tuning.measure import Measured, difference
 from tuning.objective import OBJECTIVES, age_scores, selection_bias
 from tuning.trials import COMPLETE, CUT, FAILED, RUNNING, TrialRecord, Trials

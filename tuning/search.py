@@ -19,10 +19,10 @@ from pathlib import Path
 import tyro
 
 from age_keras.cli import exit_code
+from age_keras.config.serialization import to_dict
 from age_keras.errors import InputError
-from age_keras.training.configuration import to_dict
+from tuning.cluster.lock import only_search
 from tuning.cross_validated import CrossValidated
-from tuning.lock import only_search
 from tuning.objective import OBJECTIVES
 from tuning.oracles import make_oracle
 from tuning.search_config import ClusterConfig, SearchConfig
@@ -170,7 +170,7 @@ def finish(config: SearchConfig, study, outer) -> Path:
 
 def allow_more_trials(config: SearchConfig, experiment: str) -> None:
     """A search may be made longer: the number of trials in its `config.json` follows the command."""
-    from age_keras.training.run import Run
+    from age_keras.run.folder import Run
 
     run = Run(config.runs / experiment / config.run_name)
     if (run.path / "config.json").exists() and not config.fresh:
@@ -183,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     def call() -> int | None:
         config = tyro.cli(ClusterConfig, args=argv, prog="python -m tuning.search", description=__doc__)
         if config.workers or config.role != "alone":
-            from tuning.cluster import run_cluster
+            from tuning.cluster.roles import run_cluster
 
             return run_cluster(config, sys.argv[1:] if argv is None else argv)
         report = search(config.search)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
+from age_keras.config.age import AgeConfig, TrainingConfig
+from age_keras.config.serialization import digest
 from age_keras.errors import InputError
-from age_keras.training.age_config import AgeConfig, TrainingConfig
-from age_keras.training.configuration import digest
 from tuning.objective import ObjectiveName
 from tuning.oracles import OracleName
 

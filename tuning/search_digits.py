@@ -16,14 +16,14 @@ from typing import Literal
 import keras_tuner
 import tyro
 
+from age_keras.characters.data.characters import split_parts
+from age_keras.characters.data.load import load_characters
+from age_keras.characters.experiment import CharacterRun
+from age_keras.characters.model.recogniser import RecogniserConfig
+from age_keras.characters.training.train import RecogniserTraining
 from age_keras.cli import exit_code
-from age_keras.data.characters import split_parts
-from age_keras.data.digits import load_characters
+from age_keras.config.serialization import digest, to_dict
 from age_keras.errors import InputError
-from age_keras.models.digits import RecogniserConfig
-from age_keras.training.character_run import CharacterRun
-from age_keras.training.configuration import digest, to_dict
-from age_keras.training.digits import RecogniserTraining
 from tuning.oracles import OracleName
 from tuning.search_config import refuse_bad_search
 
@@ -71,7 +71,7 @@ class DigitsSearchConfig(CharacterRun):
 
 def search(config: DigitsSearchConfig) -> Path:
     """The whole search: trials, the measurement on the test part, the report. Returns the report's path."""
-    from tuning.lock import only_search
+    from tuning.cluster.lock import only_search
 
     with only_search(config.runs / "search_digits" / config.run_name):
         return _search(config)
@@ -81,8 +81,8 @@ def _search(config: DigitsSearchConfig) -> Path:
     characters = load_characters(config.data, config.path, writers=config.writers)
     parts = split_parts(characters, config.validation, config.limit)
 
-    from age_keras.training.run import Run
-    from tuning.digits_hypermodel import RecogniserHyperModel
+    from age_keras.run.folder import Run
+    from tuning.characters.hypermodel import RecogniserHyperModel
     from tuning.objective import OBJECTIVES
     from tuning.search import allow_more_trials, run_trials, trials_of, with_verdict
 
@@ -115,7 +115,7 @@ def _search(config: DigitsSearchConfig) -> Path:
 
 def _finish(config: DigitsSearchConfig, run, parts: dict, hypermodel) -> Path:
     """Trains the choice and the default on all that the trials saw, and writes the report."""
-    from tuning.digits_outcome import write_outcome
+    from tuning.characters.outcome import write_outcome
     from tuning.report import write_search_report
     from tuning.search import report_before_an_error
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 import keras_tuner
 
-from age_keras.models.digits import RecogniserConfig
-from age_keras.training.age_config import AgeConfig
-from age_keras.training.digits import RecogniserTraining
+from age_keras.characters.model.recogniser import RecogniserConfig
+from age_keras.characters.training.train import RecogniserTraining
+from age_keras.config.age import AgeConfig
 
 SpaceName = Literal["mission", "wide", "recogniser"]
 UNFREEZE = [0.25, 0.0, 0.1, 0.5]  # Keras Tuner takes the first as the default.

@@ -4,7 +4,8 @@ A family is one file here that decorates its build functions with `registry.regi
 import this package is to import them all, so that a saved model finds its layers.
 """
 
-from age_keras.backbones.registry import BackboneSpec, build_backbone, get_spec, names, register
+from age_keras.backbones.build import build_backbone
+from age_keras.backbones.registry import BackboneSpec, get_spec, names, register
 
 __all__ = ["BackboneSpec", "build_backbone", "get_spec", "names", "register"]
 

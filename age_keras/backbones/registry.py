@@ -12,20 +12,13 @@ the last tokens (N, T, C), connected to `x` by layers only: no nested model, so 
 
 import difflib
 import importlib
-import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
-import keras
-
-from age_keras.backbones.preprocessing import PixelNormalization
-from age_keras.backbones.torch_weights import WeightMap
+from age_keras.backbones.checkpoints.torch_weights import WeightMap
 from age_keras.errors import InputError
-
-Preprocessing = Literal["native", "published", "none"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -147,7 +140,7 @@ def _load_families() -> None:
     global _loaded
     if _loaded:
         return
-    import age_keras.backbones as package
+    import age_keras.backbones.families as package
 
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
@@ -167,46 +160,3 @@ def get_spec(name: str) -> BackboneSpec:
         near = difflib.get_close_matches(name, _SPECS, n=3, cutoff=0.5) or list(_SPECS)
         raise InputError(f"There is no backbone {name!r}: did you mean {', '.join(near)}?")
     return _SPECS[name]
-
-
-def build_backbone(
-    name: str,
-    image_size: int | None = None,
-    channels: int = 3,
-    weights: str | Path | None = None,
-    preprocessing: Preprocessing = "native",
-    **architecture,
-) -> keras.Model:
-    """Builds a flat functional feature extractor.
-
-    Args:
-        name: a registered name.
-        image_size: the side of the square input, in pixels. Defaults to the published one.
-        channels: 1 (grey, repeated inside the model) or 3 (RGB).
-        weights: None (random), `imagenet` or another name of `spec.weights` (downloaded), or a file: Keras weights or
-            model, or a published PyTorch checkpoint of the family.
-        preprocessing: `native` takes pixels 0-255 and does the family's own preprocessing; `published` divides by 255
-            and does nothing else, as the published study did; `none` takes what the first convolution should see, but
-            pixels 0-255 for `efficientnetv2_m` and `mobilenetv3_small`, which rescale inside.
-        **architecture: given to the build function, e.g. `drop_path_rate`.
-
-    Returns:
-        A model from (N, image_size, image_size, channels) to (N, h, w, C), or tokens (N, T, C).
-
-    Raises:
-        InputError: unknown name, size that does not fit, weights that do not exist or do not fit.
-    """
-    spec = get_spec(name)
-    image_size = spec.image_size if image_size is None else image_size
-    spec.check_image_size(image_size)
-    inputs = keras.Input((image_size, image_size, channels), name="pixels")
-    x = PixelNormalization.for_spec(spec, preprocessing)(inputs)
-    unknown = [key for key in architecture if key not in inspect.signature(spec.build).parameters]
-    if unknown:
-        raise InputError(f"The backbone {name} has no `{unknown[0]}`; leave it out or choose another backbone.")
-    model = keras.Model(inputs, spec.build(x, image_size, **architecture), name=name)
-    if weights is not None:
-        from age_keras.backbones.weights import load_weights
-
-        load_weights(model, spec, weights)
-    return model

@@ -27,7 +27,7 @@ def main(
         raise InputError(f"There is no run {run}: give a folder such as runs/demo/1a2b3c4d.")
     if pages < 8:
         raise InputError(f"--pages must be at least 8. Received: {pages}.")
-    from age_keras.explain.audit_run import audit_run
+    from age_keras.explain.audit.run import audit_run
 
     found = audit_run(run, model, data, pages, seed)
     marks = {True: "FOUND", False: "  -  ", None: "  ?  "}

@@ -27,7 +27,7 @@ def main(
         preprocessing: `native` takes pixels 0-255, `none` what the first convolution expects (pixels 0-255 too for
             efficientnetv2_m and mobilenetv3_small, which rescale inside).
     """
-    from age_keras.backbones.convert import convert
+    from age_keras.backbones.checkpoints.convert import convert
 
     model = convert(name, checkpoint, out, image_size, preprocessing)
     print(f"{out}: {model.name}, {model.count_params():,} parameters, {model.input_shape} -> {model.output_shape}")

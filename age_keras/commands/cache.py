@@ -13,7 +13,7 @@ def main(json_output: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.Flag
         json_output: print JSON, sizes in bytes.
     """
     from age_keras.files import cache_dir
-    from age_keras.training.cache_room import default_disk_budget, folder_bytes, held
+    from age_keras.prefix.cache.room import default_disk_budget, folder_bytes, held
 
     root = cache_dir()
     features = root / "features"

@@ -14,7 +14,7 @@ def main(everything: Annotated[bool, tyro.conf.arg(name="all"), tyro.conf.FlagCr
     import shutil
 
     from age_keras.files import cache_dir
-    from age_keras.training.cache_room import folder_bytes, held, remove, sweep
+    from age_keras.prefix.cache.room import folder_bytes, held, remove, sweep
 
     root = cache_dir()
     freed, busy = 0, 0

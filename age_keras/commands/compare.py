@@ -12,8 +12,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import tyro
 
 from age_keras.errors import InputError
-from age_keras.evaluation.comparison import compare_files
-from age_keras.evaluation.comparison_table import as_csv, as_json, as_markdown
+from age_keras.evaluation.comparison.models import compare_files
+from age_keras.evaluation.comparison.table import as_csv, as_json, as_markdown
 
 
 def main(
@@ -59,8 +59,8 @@ def main(
         seed=seed,
     )
     if figure:
-        from age_keras.evaluation.critical_difference import critical_differences
-        from age_keras.evaluation.figures import save
+        from age_keras.evaluation.comparison.critical_difference import critical_differences
+        from age_keras.evaluation.report.figures import save
 
         save(critical_differences(result), figure)
     if format == "json":

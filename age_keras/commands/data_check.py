@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from age_keras.data.columns import ColumnNames
+from age_keras.config.columns import ColumnNames
 
 
 def main(
@@ -37,7 +37,7 @@ def main(
         examples: cases shown of each problem.
         workers: pages decoded at a time. Defaults to the number of processors.
     """
-    from age_keras.data.examine import examine
+    from age_keras.data.table.examine import examine
 
     columns = ColumnNames(file_column, age_column, writer_column, split_column, age_group_column)
     found = examine(folder, labels, columns, labels_only, workers)

@@ -18,7 +18,7 @@ def main(
         folder: folder to make.
         base_url: server to download from.
     """
-    from age_keras.data.hhd import describe, download_hhd
+    from age_keras.data.hhd.dataset import describe, download_hhd
 
     done = download_hhd(folder, base_url)
     print(describe(folder) if done else f"{describe(folder)}; it is whole already, nothing to do.")

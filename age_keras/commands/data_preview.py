@@ -38,11 +38,11 @@ def main(
         raise InputError(f"--out must be a .png file, not {out}.")
     import numpy as np
 
-    from age_keras.data.augment import get_policy
+    from age_keras.config.pages import PageSettings
+    from age_keras.data.batches.augment import get_policy
+    from age_keras.data.batches.views import view_keys
     from age_keras.data.contact_sheet import write_contact_sheet
-    from age_keras.data.pages import PageSettings
     from age_keras.data.preview import choose_patches, made_up_pages
-    from age_keras.data.views import view_keys
 
     augment = get_policy(policy, strength)
     settings = PageSettings(image_size=image_size)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from age_keras.data.synthetic import synthesize
+from age_keras.data.synthetic.cohort import synthesize
 
 
 def main(
@@ -24,7 +24,7 @@ def main(
         preview: also write a contact sheet of writers sorted by age.
         workers: processes that draw. Defaults to the processors there are.
     """
-    from age_keras.data.synthetic_preview import check_preview_path, write_preview
+    from age_keras.data.synthetic.preview import check_preview_path, write_preview
 
     if preview is not None:
         check_preview_path(preview)

@@ -25,10 +25,10 @@ def main(
         raise InputError(f"--out must be a .png file, not {out}.")
     import numpy as np
 
-    from age_keras.data.character_images import read_character
-    from age_keras.deploy.recogniser import Recogniser
-    from age_keras.explain.digits_figure import save_explanations
-    from age_keras.models.looks import one_look
+    from age_keras.characters.data.images import read_character
+    from age_keras.characters.explain_figure import save_explanations
+    from age_keras.characters.model.looks import one_look
+    from age_keras.characters.reader import Recogniser
 
     recogniser = Recogniser(model)
     pixels = np.stack([read_character(path, recogniser.image_size) for path in images])

@@ -29,7 +29,7 @@ def main(
         raise InputError("no image was given: name pictures of one digit each.")
     if not model.is_file():
         raise InputError(f"there is no model {model}: give a run's checkpoints/*.keras.")
-    from age_keras.deploy.recogniser import Recogniser
+    from age_keras.characters.reader import Recogniser
 
     readings = Recogniser(model).read(images)
     if as_json:

@@ -10,8 +10,7 @@ import tyro
 
 from age_keras.errors import InputError
 from age_keras.evaluation import metrics
-from age_keras.evaluation.aligned import Aligned, align
-from age_keras.evaluation.ensemble_table import (
+from age_keras.evaluation.ensembles.table import (
     Row,
     as_markdown,
     as_published,
@@ -20,8 +19,9 @@ from age_keras.evaluation.ensemble_table import (
     match,
     published_rows,
 )
-from age_keras.evaluation.predictions import read_predictions, select, write_predictions
-from age_keras.evaluation.tables import markdown, number
+from age_keras.evaluation.report.tables import markdown, number
+from age_keras.predictions.alignment import Aligned, align
+from age_keras.predictions.table import read_predictions, select, write_predictions
 
 
 def main(

@@ -11,16 +11,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import tyro
 
-from age_keras.data.bands import check_edges
+from age_keras.bands import check_edges
 from age_keras.errors import InputError
 from age_keras.evaluation.checks import run_checks
-from age_keras.evaluation.document import as_json, as_markdown
 from age_keras.evaluation.evaluate import evaluate
-from age_keras.evaluation.labels import read_labels
-from age_keras.evaluation.predictions import read_predictions
+from age_keras.evaluation.report.document import as_json, as_markdown
+from age_keras.evaluation.report.tables import csv_table, latex_table
 from age_keras.evaluation.run_facts import run_facts
-from age_keras.evaluation.tables import csv_table, latex_table
 from age_keras.files import atomic_write
+from age_keras.predictions.labels import read_labels
+from age_keras.predictions.table import read_predictions
 
 
 def main(
@@ -81,7 +81,7 @@ def main(
             format, lambda: latex_table(result)
         )()
     if figures:
-        from age_keras.evaluation.figures import draw_figures
+        from age_keras.evaluation.report.figures import draw_figures
 
         draw_figures(result, figures)
     if out is None:

@@ -38,7 +38,7 @@ def main(
         raise InputError(f"There is no model {model}: give a run's checkpoints/*.keras.")
     from tqdm import tqdm
 
-    from age_keras.data.samples import samples_of
+    from age_keras.data.table.samples import samples_of
 
     samples = samples_of(pages)
     from age_keras.deploy.predictor import Predictor

@@ -12,12 +12,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import tyro
 
-from age_keras.evaluation.aligned import align
-from age_keras.evaluation.interval_files import IntervalSource
-from age_keras.evaluation.interval_table import band_table, coverage_rows, note, overall_table, warning
-from age_keras.evaluation.intervals import check_coverage
-from age_keras.evaluation.predictions import write_predictions
+from age_keras.conformal.intervals import check_coverage
+from age_keras.evaluation.intervals.files import IntervalSource
+from age_keras.evaluation.intervals.table import band_table, coverage_rows, note, overall_table, warning
 from age_keras.evaluation.run_facts import run_facts
+from age_keras.predictions.alignment import align
+from age_keras.predictions.table import write_predictions
 
 
 def main(
@@ -52,8 +52,8 @@ def main(
     if out:
         write_predictions(out, rows)
     if figure:
-        from age_keras.evaluation.figures import save
-        from age_keras.evaluation.interval_figure import interval_calibration
+        from age_keras.evaluation.intervals.figure import interval_calibration
+        from age_keras.evaluation.report.figures import save
 
         save(interval_calibration(source.rows), figure)
     if format == "json":

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from age_keras.data import counter
-from age_keras.data.pages import Page, PageSettings, cut_page
-from age_keras.data.samples import read_samples
+from age_keras.config.pages import PageSettings
+from age_keras.data.batches import counter
+from age_keras.data.patches.pages import Page, cut_page
+from age_keras.data.table.samples import read_samples
 from age_keras.errors import InputError
 
 
@@ -52,8 +53,8 @@ def made_up_pages(count: int, seed: int) -> Iterator[Path]:
     """A temporary folder of made-up pages of writers from 8 to 85 years."""
     import cv2
 
-    from age_keras.data.synthetic_page import draw_page
-    from age_keras.data.synthetic_writer import draw_style
+    from age_keras.data.synthetic.page import draw_page
+    from age_keras.data.synthetic.writer import draw_style
 
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from age_keras.data.bands import BAND_EDGES, band_index, band_names
+from age_keras.bands import BAND_EDGES, band_index, band_names
 from age_keras.errors import InputError
 
 PARTS = ("train", "val", "test")

@@ -8,12 +8,13 @@ import keras
 import numpy as np
 import pandas as pd
 
-from age_keras.data.pages import PageSettings, cut_page
-from age_keras.data.samples import samples_of
+from age_keras.config.pages import PageSettings
+from age_keras.config.serialization import from_dict
+from age_keras.conformal.intervals import bound
+from age_keras.data.patches.pages import cut_page
+from age_keras.data.table.samples import samples_of
 from age_keras.errors import InputError
-from age_keras.evaluation.intervals import bound
 from age_keras.models.bundle import load_bundle
-from age_keras.training.configuration import from_dict
 
 BATCH = 32
 

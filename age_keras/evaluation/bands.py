@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from age_keras.data.bands import BAND_EDGES, band_index, band_names
+from age_keras.bands import BAND_EDGES, band_index, band_names
 from age_keras.evaluation import metrics
 from age_keras.evaluation.bootstrap import percentile_interval
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from age_keras.errors import InputError
-from age_keras.evaluation.labels import match_pages
+from age_keras.predictions.labels import match_pages
 
 LABELS = {
     "writer_median": "median of the training writers",

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 
 from age_keras.evaluation.baselines import training_rows
-from age_keras.evaluation.check import Check, and_list, listed, verb
 from age_keras.evaluation.evaluate import Evaluation
 from age_keras.evaluation.fairness import MIN_WRITERS
-from age_keras.evaluation.labels import match_pages
+from age_keras.evaluation.finding import Check, and_list, listed, verb
 from age_keras.evaluation.metrics import spread
+from age_keras.evaluation.report.verdict import collapsed, led_by_source, source_skill
 from age_keras.evaluation.training_checks import TRAINING_CHECKS
-from age_keras.evaluation.verdict import collapsed, led_by_source, source_skill
+from age_keras.predictions.labels import match_pages
 
 
 def run_checks(result: Evaluation) -> list[Check]:

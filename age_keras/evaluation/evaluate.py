@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from age_keras.data.bands import BAND_EDGES
+from age_keras.bands import BAND_EDGES
 from age_keras.errors import InputError
 from age_keras.evaluation import bands, fairness, metrics, sources
-from age_keras.evaluation.aligned import Aligned, align
 from age_keras.evaluation.baselines import Constant, constants
 from age_keras.evaluation.bootstrap import RESAMPLES, bootstrap_scores, percentile_interval, writer_weights
-from age_keras.evaluation.labels import describe, labels_of
-from age_keras.evaluation.predictions import select
+from age_keras.predictions.alignment import Aligned, align
+from age_keras.predictions.labels import describe, labels_of
+from age_keras.predictions.table import select
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from age_keras.data.bands import BAND_EDGES, band_index, band_names
+from age_keras.bands import BAND_EDGES, band_index, band_names
 from age_keras.evaluation import metrics
-from age_keras.evaluation.aligned import Aligned
 from age_keras.evaluation.bootstrap import percentile_interval
+from age_keras.predictions.alignment import Aligned
 
 # Below this many writers an interval by the bootstrap is too narrow to be believed.
 MIN_WRITERS = 10

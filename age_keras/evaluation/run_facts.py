@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from age_keras.data.bands import BAND_EDGES
+from age_keras.bands import BAND_EDGES
 from age_keras.errors import InputError
-from age_keras.evaluation.labels import read_labels
+from age_keras.predictions.labels import read_labels
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from age_keras.evaluation import metrics
-from age_keras.evaluation.aligned import Aligned
 from age_keras.evaluation.baselines import constants, training_rows
 from age_keras.evaluation.bootstrap import percentile_interval
+from age_keras.predictions.alignment import Aligned
 
 
 def source_scores(aligned: Aligned, labels: pd.DataFrame | None, weights: np.ndarray) -> list[dict]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from age_keras.evaluation.check import Check, and_list
 from age_keras.evaluation.evaluate import Evaluation
+from age_keras.evaluation.finding import Check, and_list
 
 # Families whose published weights were trained on pixels / 255, so that the study's preprocessing suits them.
 _TRAINED_ON_UNIT_RANGE = ("mobilevit", "mobile_vit")

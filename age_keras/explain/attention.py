@@ -8,8 +8,8 @@ TinyViT), carrier (FasterViT), reduced (MiT) and place-wise (MobileViT) attentio
 import keras
 import tensorflow as tf
 
-from age_keras.backbones.keras_cv import KerasCVLayer
-from age_keras.backbones.token_attention import TokenAttention
+from age_keras.backbones.families.keras_cv import KerasCVLayer
+from age_keras.backbones.layers.token_attention import TokenAttention
 from age_keras.errors import InputError
 
 

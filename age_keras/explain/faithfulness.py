@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from tabulate import tabulate
 
-from age_keras.data.pages import ink_threshold
+from age_keras.data.patches.pages import ink_threshold
 from age_keras.explain.cam import SIGNED, Explainer
 from age_keras.explain.erasing import blocks, curve, gains, order_of, random_curves
 from age_keras.explain.page_figure import TITLES

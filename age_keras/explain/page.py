@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from age_keras.data.pages import PageSettings, cut_scaled, ink_threshold, scale_page
+from age_keras.config.pages import PageSettings
+from age_keras.data.patches.pages import cut_scaled, ink_threshold, scale_page
 from age_keras.explain.cam import SIGNED, Explainer, Method
 
 TOP = 3  # Patches shown on each side.

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from age_keras.data.pages import PageSettings, decode_page, scaled_size
+from age_keras.config.pages import PageSettings
+from age_keras.data.patches.pages import decode_page, scaled_size
 from age_keras.explain.page import PageMap
 from age_keras.files import atomic_write
 

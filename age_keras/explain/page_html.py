@@ -10,7 +10,8 @@ from string import Template
 import numpy as np
 from PIL import Image
 
-from age_keras.data.pages import PageSettings, decode_page
+from age_keras.config.pages import PageSettings
+from age_keras.data.patches.pages import decode_page
 from age_keras.explain.page import PageMap
 from age_keras.explain.page_figure import ATTENTION, OLDER, TITLES, YOUNGER, full_box, in_full, scale_label
 from age_keras.files import atomic_write

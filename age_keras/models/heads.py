@@ -6,12 +6,12 @@ A head gives raw outputs; its loss reads them as they are; its decoder, a Keras 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import keras
 import numpy as np
 from keras import ops
 
+from age_keras.config.model import HeadName, RegressionLoss
 from age_keras.models.losses import (
     AGES,
     CornLoss,
@@ -22,8 +22,6 @@ from age_keras.models.losses import (
     spread_quantiles,
 )
 
-HeadName = Literal["regression", "dldl", "corn", "mean_variance", "quantile"]
-RegressionLoss = Literal["mse", "mae", "huber"]
 MEDIAN_COLUMN = 1
 
 

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from age_keras.training.age_config import PhaseConfig
-from age_keras.training.state import save_state
+from age_keras.config.age import PhaseConfig
+from age_keras.run.state import save_state
 
 
 def fresh_counters() -> dict[str, Any]:

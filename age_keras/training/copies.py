@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from age_keras.training.age_config import AgeConfig, PhaseConfig, TrainingConfig
+from age_keras.config.age import AgeConfig, PhaseConfig, TrainingConfig
+from age_keras.prefix.split import Split
 from age_keras.training.phase_features import Cut, next_phase
-from age_keras.training.prefix import Split
 
 MOST_VIEWS = 8
 MOST_BYTES = 16 * 10**9

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from age_keras.config.age import AgeConfig
 from age_keras.data.splits import folds_from_column, inner_split, refuse_leak, repeated_kfold
-from age_keras.training.age_config import AgeConfig
 from age_keras.training.holdout import write_split
 from age_keras.training.protocol import Part
 from age_keras.training.study import Study

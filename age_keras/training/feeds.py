@@ -11,18 +11,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from age_keras.data.augment import get_policy
-from age_keras.data.mixup import mix_batches
-from age_keras.data.patch_store import PatchStore
-from age_keras.data.pipeline import batches, row_batches, steps
+from age_keras.config.age import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.data.batches.augment import get_policy
+from age_keras.data.batches.mixup import mix_batches
+from age_keras.data.batches.pipeline import batches, row_batches, steps
+from age_keras.data.patches.store import PatchStore
 from age_keras.errors import InputError
 from age_keras.models.age import AgeModel
-from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.prefix.cache.cache import FeatureCache
+from age_keras.prefix.cache.store import FeatureStore
+from age_keras.prefix.split import Split, split_model
 from age_keras.training.copies import choose_views, cut_ahead
-from age_keras.training.feature_cache import FeatureCache
-from age_keras.training.feature_store import FeatureStore
 from age_keras.training.phase_features import Cut, PhaseFeatures
-from age_keras.training.prefix import Split, split_model
 
 PREDICTION_BATCH = 64
 SMALL_STEP = 6e9

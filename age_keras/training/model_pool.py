@@ -15,13 +15,13 @@ from functools import cached_property
 import keras
 import numpy as np
 
+from age_keras.config.age import AgeConfig, PhaseConfig
 from age_keras.models.age import AgeModel, backbone_layers, build_age_model, unfreeze
 from age_keras.models.heads import HEADS, AgeError
-from age_keras.training.age_config import AgeConfig, PhaseConfig
+from age_keras.prefix.split import Split, split_model
+from age_keras.run.state import assign, to_array
 from age_keras.training.optimizers import build_optimizer, layer_rates
 from age_keras.training.phase_features import next_phase
-from age_keras.training.prefix import Split, split_model
-from age_keras.training.state import assign, to_array
 
 
 class _StillSplit(Split):

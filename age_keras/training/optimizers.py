@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from age_keras.training.age_config import PhaseConfig
+from age_keras.config.age import PhaseConfig
 
 
 def build_optimizer(phase: PhaseConfig, rates: dict | None = None, track: bool = True) -> keras.optimizers.Optimizer:

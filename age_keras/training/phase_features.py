@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from age_keras.data.augment import get_policy
-from age_keras.data.patch_store import PatchStore
-from age_keras.training.age_config import AgeConfig, PhaseConfig
-from age_keras.training.feature_cache import FeatureCache
-from age_keras.training.feature_store import FeatureStore
-from age_keras.training.graph import CallsModel
-from age_keras.training.halfway import Halfway, between
-from age_keras.training.live_features import LiveFeatures
-from age_keras.training.prefix import Split
-from age_keras.training.prefix_pass import PrefixPass
+from age_keras.config.age import AgeConfig, PhaseConfig
+from age_keras.data.batches.augment import get_policy
+from age_keras.data.patches.store import PatchStore
+from age_keras.prefix.cache.cache import FeatureCache
+from age_keras.prefix.cache.live import LiveFeatures
+from age_keras.prefix.cache.store import FeatureStore
+from age_keras.prefix.compute import PrefixPass
+from age_keras.prefix.graph import CallsModel
+from age_keras.prefix.halfway import Halfway, between
+from age_keras.prefix.split import Split
 
 
 @dataclass(frozen=True, eq=False)

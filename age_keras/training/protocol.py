@@ -13,14 +13,14 @@ import keras
 import numpy as np
 import pandas as pd
 
+from age_keras.config.age import AgeConfig, PhaseConfig
 from age_keras.models.age import AgeModel, backbone_layers, unfreeze
 from age_keras.models.heads import HEADS
-from age_keras.training.age_config import AgeConfig, PhaseConfig
+from age_keras.run.state import assign, load_state, to_array
 from age_keras.training.callbacks import EpochKeeper, ProgressBar, Stopper, fresh_counters, new_phase
 from age_keras.training.feeds import PatchData, PixelFeed, make_feed
-from age_keras.training.linear_heads import TrainedHead
+from age_keras.training.heads.linear import TrainedHead
 from age_keras.training.model_pool import ModelPool
-from age_keras.training.state import assign, load_state, to_array
 
 PHASES = ("head", "fine_tune")
 

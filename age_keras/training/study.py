@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from age_keras.data.patch_store import PatchStore
-from age_keras.data.samples import Samples, read_samples
-from age_keras.data.synthetic import is_synthetic, synthesize
+from age_keras.config.age import AgeConfig
+from age_keras.data.patches.store import PatchStore
+from age_keras.data.synthetic.cohort import is_synthetic, synthesize
+from age_keras.data.table.samples import Samples, read_samples
 from age_keras.errors import InputError
 from age_keras.files import cache_dir
-from age_keras.training.age_config import AgeConfig
+from age_keras.run.folder import Run
 from age_keras.training.feeds import PatchData
 from age_keras.training.rare_ages import lds_weights
-from age_keras.training.run import Run
 
 PASSED_ON = ("Sex", "Hand", "Source")
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from age_keras.data.bands import BAND_EDGES
-from age_keras.evaluation.intervals import add_intervals
-from age_keras.evaluation.predictions import write_predictions
+from age_keras.bands import BAND_EDGES
+from age_keras.config.serialization import to_dict
+from age_keras.conformal.intervals import add_intervals
 from age_keras.files import atomic_write
 from age_keras.models.bundle import save_bundle
-from age_keras.training import tensorboard
-from age_keras.training.batched_heads import train_heads
-from age_keras.training.configuration import to_dict
-from age_keras.training.linear_heads import TrainedHead
+from age_keras.predictions.table import write_predictions
+from age_keras.run import tensorboard
+from age_keras.run.folder import versions
+from age_keras.training.heads.batched import train_heads
+from age_keras.training.heads.linear import TrainedHead
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.protocol import Part, Trained, train, with_backbone
-from age_keras.training.run import versions
 from age_keras.training.study import Study
 
 PASSED_ON = ("Sex", "Hand", "Source")
@@ -42,7 +42,7 @@ def train_all(study: Study, parts: Sequence[Part], progress: bool = True) -> pd.
     """
     units = [(backbone, part) for backbone in study.config.backbones for part in parts]
     if study.config.runtime.workers != 1:
-        from age_keras.training.fan_out import fan_out
+        from age_keras.training.distributed.fan_out import fan_out
 
         fan_out(study, units, parts, progress=progress)
         return gather(study, units)

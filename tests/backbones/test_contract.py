@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from age_keras.backbones import build_backbone, get_spec, names
-from age_keras.backbones.stochastic_depth import StochasticDepth
+from age_keras.backbones.layers.stochastic_depth import StochasticDepth
 
 # One registered name of each family, a size, and numbers small enough for a test.
 SMALL = {

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from published import oracle_model, pixels, relative_difference
 
 from age_keras.backbones import build_backbone, get_spec
-from age_keras.backbones.faster_vit import WEIGHT_MAP, window_sizes
-from age_keras.backbones.torch_weights import load_torch_weights, torch_names
-from age_keras.backbones.weights import licence_notice
+from age_keras.backbones.checkpoints.torch_weights import load_torch_weights, torch_names
+from age_keras.backbones.checkpoints.weights import licence_notice
+from age_keras.backbones.families.faster_vit import WEIGHT_MAP, window_sizes
 from age_keras.errors import InputError
 
 SMALL = {"depths": (1, 1, 2, 1), "num_heads": (1, 1, 2, 2), "window_size": (7, 7, 4, 4), "dim": 4, "in_dim": 4}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from age_keras.backbones import build_backbone, get_spec
-from age_keras.backbones.preprocessing import PixelNormalization
+from age_keras.backbones.layers.preprocessing import PixelNormalization
 from age_keras.errors import InputError
 
 CAFFE_WHITE = (255 - 103.939, 255 - 116.779, 255 - 123.68)

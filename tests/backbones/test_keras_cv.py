@@ -1,6 +1,6 @@
 """keras-cv's networks take keras-cv's weights under every policy, and its ViTs those of timm.
 
-`checkpoints/vit.npz` is timm 1.0.31's VisionTransformer(img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2,
+`files/vit.npz` is timm 1.0.31's VisionTransformer(img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2,
 num_classes=3) with random weights in half floats, its `forward_features` of an input, and those of a larger input where
 `checkpoint_filter_fn` has resized the position embeddings.
 """
@@ -13,11 +13,11 @@ import pytest
 from published import relative_difference
 
 from age_keras.backbones import build_backbone, get_spec
-from age_keras.backbones.keras_cv import KerasCVLayer, copy_weights, vit
-from age_keras.backbones.torch_weights import load_torch_weights, read_checkpoint
+from age_keras.backbones.checkpoints.torch_weights import load_torch_weights, read_checkpoint
+from age_keras.backbones.families.keras_cv import KerasCVLayer, copy_weights, vit
 from age_keras.errors import InputError
 
-FILE = Path(__file__).parent / "checkpoints" / "vit.npz"
+FILE = Path(__file__).parent / "files" / "vit.npz"
 WEIGHT_MAP = get_spec("vit_tiny_16").weight_map
 TINY = {"patch_size": 4, "project_dim": 16, "depth": 2, "num_heads": 2}
 
@@ -56,7 +56,7 @@ def test_with_stochastic_depth_too(published):
 
 
 def test_the_gelu_of_a_saved_model_is_kept(published, tmp_path):
-    from age_keras.backbones.weights import load_file
+    from age_keras.backbones.checkpoints.weights import load_file
 
     state, arrays = published
     model = tiny()

@@ -8,9 +8,9 @@ import pytest
 from published import read_oracle, relative_difference
 from torch_random import TorchNormal
 
-from age_keras.backbones import beit, convnext_v2, mobile_vit, swin_v2
-from age_keras.backbones.cosine_attention import CosineWindowAttention
-from age_keras.backbones.torch_weights import load_torch_weights, renamed
+from age_keras.backbones.checkpoints.torch_weights import load_torch_weights, renamed
+from age_keras.backbones.families import beit, convnext_v2, mobile_vit, swin_v2
+from age_keras.backbones.layers.cosine_attention import CosineWindowAttention
 
 TOLERANCE = 1e-4  # of the largest feature
 SWIN = {"embed_dim": 24, "depths": (2, 2, 2), "num_heads": (2, 4, 8), "window_size": 8}
@@ -85,7 +85,7 @@ def test_swin_v2_oracle(shared_data, tmp_path):
 @pytest.mark.parametrize("image_size", [64, 88])
 def test_swin_v2_as_published(image_size):
     """At 88 pixels no window tiles its map. The features are timm 1.0.31's for the same seeded weights."""
-    with np.load(Path(__file__).parent / "checkpoints" / "swin_v2.npz") as file:
+    with np.load(Path(__file__).parent / "files" / "swin_v2.npz") as file:
         names, shapes, expected = file["names"], file["shapes"], file[f"features_{image_size}"]
     rng = np.random.default_rng(0)
     state = {}

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from age_keras import cli
-from age_keras.models.digits import RecogniserConfig, build_recogniser
+from age_keras.characters.model.recogniser import RecogniserConfig, build_recogniser
 
 
 @pytest.fixture(scope="module")

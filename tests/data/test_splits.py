@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from age_keras.data.bands import band_index, band_names
+from age_keras.bands import band_index, band_names
 from age_keras.data.splits import (
     folds_from_column,
     holdout,

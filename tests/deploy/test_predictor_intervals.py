@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 
 from age_keras.cli import main
-from age_keras.data.pages import PageSettings
+from age_keras.config.model import ModelConfig
+from age_keras.config.pages import PageSettings
+from age_keras.config.serialization import to_dict
+from age_keras.conformal.quantile import hierarchical_quantile
 from age_keras.deploy.predictor import Predictor
-from age_keras.evaluation.hierarchical_quantile import hierarchical_quantile
-from age_keras.models.age import ModelConfig, build_age_model
+from age_keras.models.age import build_age_model
 from age_keras.models.bundle import add_facts, save_bundle
-from age_keras.training.configuration import to_dict
 
 SETTINGS = PageSettings(shorter_side=64, patch_size=32, stride=32, image_size=32)
 

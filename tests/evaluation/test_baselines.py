@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from age_keras.errors import InputError
-from age_keras.evaluation.aligned import align
 from age_keras.evaluation.baselines import constants, training_constants
-from age_keras.evaluation.labels import labels_of, read_labels
-from age_keras.evaluation.predictions import read_predictions
+from age_keras.predictions.alignment import align
+from age_keras.predictions.labels import labels_of, read_labels
+from age_keras.predictions.table import read_predictions
 
 
 def pages(**columns):

@@ -9,7 +9,7 @@ import pytest
 
 from age_keras.evaluation.checks import run_checks
 from age_keras.evaluation.evaluate import evaluate
-from age_keras.evaluation.labels import labels_of
+from age_keras.predictions.labels import labels_of
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 240

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from age_keras.evaluation import metrics
-from age_keras.evaluation.aligned import align
-from age_keras.evaluation.predictions import read_predictions
+from age_keras.predictions.alignment import align
+from age_keras.predictions.table import read_predictions
 
 ages = hnp.arrays(np.float64, st.integers(2, 40), elements=st.floats(0.5, 100, width=32))
 SPLIT_NAMES = {"MAPE (%)": "MAPE", "Within ±2 Years (%)": "Acc_2yr", "Within ±5 Years (%)": "Acc_5yr"}

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from age_keras.evaluation.aligned import Aligned
 from age_keras.evaluation.baselines import training_constants
 from age_keras.evaluation.bootstrap import writer_weights
-from age_keras.evaluation.labels import labels_of
 from age_keras.evaluation.sources import source_scores
+from age_keras.predictions.alignment import Aligned
+from age_keras.predictions.labels import labels_of
 
 
 def aligned(folds: bool) -> Aligned:

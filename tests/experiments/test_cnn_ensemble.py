@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from age_keras import cli
-from age_keras.data.synthetic import synthesize
+from age_keras.data.synthetic.cohort import synthesize
 
 TINY = [
     "--model.weights", "none", "--pages.image-size", "32", "--pages.patch-size", "400", "--pages.stride", "400",

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from age_keras.characters.data.characters import split_parts
+from age_keras.characters.data.idx import write_idx
+from age_keras.characters.data.load import load_sklearn
+from age_keras.characters.model.recogniser import RecogniserConfig
+from age_keras.characters.reader import Recogniser
+from age_keras.characters.training.train import RecogniserTraining
 from age_keras.cli import run_experiment
-from age_keras.data.characters import split_parts
-from age_keras.data.digits import load_sklearn
-from age_keras.data.idx import write_idx
-from age_keras.deploy.recogniser import Recogniser
 from age_keras.errors import InputError
-from age_keras.models.digits import RecogniserConfig
-from age_keras.training.digits import RecogniserTraining
 from experiments import digits_ablation, digits_emnist, digits_mnist, digits_robust, digits_writers
 
 TINY = RecogniserConfig(detail=(), stem=4, stages=((6,), (8,)), units=8, recurrence="none", heads=2, dropout=0.0)

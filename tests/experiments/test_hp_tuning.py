@@ -5,9 +5,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from age_keras.data.pages import PageSettings
-from age_keras.models.age import ModelConfig
-from age_keras.training.age_config import PhaseConfig, RuntimeConfig
+from age_keras.config.age import PhaseConfig, RuntimeConfig
+from age_keras.config.model import ModelConfig
+from age_keras.config.pages import PageSettings
 from experiments import hp_tuning, hp_tuning_wide
 
 

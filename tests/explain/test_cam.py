@@ -11,13 +11,15 @@ from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
 from tf_keras_vis.saliency import Saliency
 from tf_keras_vis.scorecam import Scorecam
 
-from age_keras.backbones.registry import build_backbone, get_spec
+from age_keras.backbones.build import build_backbone
+from age_keras.backbones.registry import get_spec
+from age_keras.config.model import ModelConfig
 from age_keras.errors import InputError
 from age_keras.explain.attention import AttentionRollout, attention_weights
 from age_keras.explain.cam import SIGNED, Explainer
 from age_keras.explain.formulas import YEARS
 from age_keras.explain.token_grid import cam_layers, fold_tokens, tapped
-from age_keras.models.age import ModelConfig, build_age_model
+from age_keras.models.age import build_age_model
 
 SIDE = 48
 

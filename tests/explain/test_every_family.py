@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from age_keras.data.pages import PageSettings
+from age_keras.config.model import ModelConfig
+from age_keras.config.pages import PageSettings
 from age_keras.explain.cam import Explainer
 from age_keras.explain.page import explain_page
 from age_keras.explain.page_figure import shares_of
-from age_keras.models.age import ModelConfig, build_age_model
+from age_keras.models.age import build_age_model
 
 FAMILIES = {
     "resnet10": 64,

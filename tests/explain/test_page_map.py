@@ -10,14 +10,15 @@ import pytest
 from PIL import Image
 
 from age_keras.cli import main
-from age_keras.data.pages import PageSettings
+from age_keras.config.model import ModelConfig
+from age_keras.config.pages import PageSettings
+from age_keras.config.serialization import to_dict
 from age_keras.explain.cam import Explainer
 from age_keras.explain.page import explain_page, near_ink, paper_colour, stitch, years_per_unit
 from age_keras.explain.page_figure import page_picture, shares_of, tint, tinted_scan
 from age_keras.explain.page_html import write_html
-from age_keras.models.age import ModelConfig, build_age_model
+from age_keras.models.age import build_age_model
 from age_keras.models.bundle import save_bundle
-from age_keras.training.configuration import to_dict
 
 SETTINGS = PageSettings(shorter_side=96, patch_size=48, stride=24)
 

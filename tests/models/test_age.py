@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from age_keras.config.model import ModelConfig
 from age_keras.errors import InputError
-from age_keras.models.age import ModelConfig, backbone_layers, build_age_model, unfreeze
+from age_keras.models.age import backbone_layers, build_age_model, unfreeze
 from age_keras.models.bundle import add_facts, load_bundle, read_facts, save_bundle
 
 TINY = ModelConfig(backbone="resnet10", weights="none")

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from age_keras.training.age_config import PhaseConfig, TrainingConfig
+from age_keras.config.age import PhaseConfig, TrainingConfig
+from age_keras.prefix.split import Boundary
 from age_keras.training.copies import MOST_BYTES, choose_views
-from age_keras.training.prefix import Boundary
 
 PHASE = PhaseConfig(epochs=10, learning_rate=1e-4, unfreeze=0.25)
 

@@ -4,9 +4,9 @@ import weakref
 
 import numpy as np
 
-from age_keras.models.age import ModelConfig
+from age_keras.config.age import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.config.model import ModelConfig
 from age_keras.training import protocol
-from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
 from age_keras.training.feeds import FeatureFeed, PatchData
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from age_keras.models.age import ModelConfig
-from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.config.age import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.config.model import ModelConfig
 from age_keras.training.feeds import PatchData
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.protocol import Part, train

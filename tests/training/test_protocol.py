@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from age_keras.data.samples import Samples
-from age_keras.models.age import ModelConfig
+from age_keras.config.age import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.config.model import ModelConfig
+from age_keras.data.table.samples import Samples
 from age_keras.training import feeds
-from age_keras.training.age_config import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
-from age_keras.training.batched_heads import can_batch, train_heads
 from age_keras.training.callbacks import learning_rate
 from age_keras.training.feeds import PatchData
+from age_keras.training.heads.batched import can_batch, train_heads
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.phase_features import PhaseFeatures
 from age_keras.training.protocol import Part, train

@@ -6,14 +6,14 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from age_keras.data.samples import Samples
-from age_keras.models.age import ModelConfig
-from age_keras.models.digits import RecogniserConfig
-from age_keras.training.age_config import PhaseConfig, RuntimeConfig, TrainingConfig
-from age_keras.training.batched_heads import train_all_heads
-from age_keras.training.digits import RecogniserTraining
+from age_keras.characters.model.recogniser import RecogniserConfig
+from age_keras.characters.training.train import RecogniserTraining
+from age_keras.config.age import PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.config.model import ModelConfig
+from age_keras.data.table.samples import Samples
+from age_keras.run.folder import Run
 from age_keras.training.feeds import PatchData
-from age_keras.training.run import Run
+from age_keras.training.heads.batched import train_all_heads
 from age_keras.training.study import Study
 from tuning import hypermodel as module
 from tuning.hypermodel import AgeHyperModel

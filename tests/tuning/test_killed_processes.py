@@ -13,7 +13,7 @@ from fake_search import FakeHyperModel
 from tuning.search import run_trials
 from tuning.search_config import SearchConfig
 
-SCRIPT = Path(__file__).with_name("fake_search.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "fake_search.py"
 BOUND = 200  # Seconds for one process, which loads TensorFlow on a busy machine.
 
 

@@ -9,7 +9,7 @@ import pytest
 from fake_search import FakeHyperModel
 
 from age_keras.errors import InputError
-from age_keras.training.run import Run
+from age_keras.run.folder import Run
 from tuning.importance import importances
 from tuning.report import main, write_search_report
 from tuning.search import StoppedSearchError, finish, run_trials, with_verdict

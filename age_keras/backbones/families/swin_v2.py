@@ -1,0 +1,198 @@
+"""SwinV2: windows that shift by half, cosine attention, position bias from a small network, norms after the branches.
+
+Liu et al. 2022, "Swin Transformer V2: Scaling Up Capacity and Resolution", arXiv:2111.09883.
+
+Written here rather than taken from zeromodels 1.3.6 (Apache-2.0), the one Keras 3 library that has it. Exactness: it
+equals timm where windows divide their maps and deviates by 1e-2 where they do not, and its shifts and eight-axis
+transposes cannot be exported to LiteRT or ONNX. Releases: eleven within eight weeks (1.2.6 of 27 August to 1.3.6 of 19
+October 2026), and none older is left in the package index, so that a pinned version may vanish. Size: 940 files for
+dozens of families, and a text tokenizer (tokenizers, sentencepiece) that nothing here has a use for.
+
+A layer with weights is named after its parameters in the published checkpoints (`layers.1.blocks.0.attn.qkv`), and a
+block's last layer after the block (`layers.1.blocks.0`).
+"""
+
+import functools
+
+import keras
+from keras import layers, ops
+
+from age_keras.backbones.checkpoints import transformers_names
+from age_keras.backbones.checkpoints.torch_weights import State, WeightMap, renamed
+from age_keras.backbones.layers.cosine_attention import CosineWindowAttention
+from age_keras.backbones.layers.gelu import gelu
+from age_keras.backbones.layers.layer_norm import LayerNorm
+from age_keras.backbones.layers.stochastic_depth import rates, residual
+from age_keras.backbones.layers.window_attention import WindowPartition, WindowReverse
+from age_keras.backbones.registry import BackboneSpec, WeightSource, register
+
+EPSILON = 1e-5  # of every normalisation
+PATCH = 4
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class CyclicShift(keras.layers.Layer):
+    """Moves a map (N, H, W, C) up and left by `shift` cells; what falls off comes in at the other side.
+
+    Args:
+        shift: cells; negative moves down and right.
+    """
+
+    def __init__(self, shift, **kwargs):
+        super().__init__(**kwargs)
+        self.shift = int(shift)
+
+    def call(self, x):
+        # Not a roll, which exporters do not know; and split, for the gradient of a slice is a sum of padded tensors.
+        for axis in (1, 2):
+            x = ops.concatenate(ops.split(x, [self.shift % x.shape[axis]], axis=axis)[::-1], axis=axis)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "shift": self.shift}
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class SpaceToDepth(keras.layers.Layer):
+    """Four neighbours' channels side by side, column by column: (N, H, W, C) -> (N, H / 2, W / 2, 4 * C)."""
+
+    def call(self, x):
+        _, height, width, channels = x.shape
+        rows = ops.split(ops.reshape(x, (-1, height // 2, 2, width * channels)), 2, axis=2)
+        rows = (ops.split(ops.reshape(x, (-1, height // 2, width // 2, 2 * channels)), 2, axis=3) for x in rows)
+        return ops.concatenate([cell for column in zip(*rows, strict=True) for cell in column], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        n, height, width, channels = input_shape
+        return (n, height // 2, width // 2, 4 * channels)
+
+
+def _dense(x, units, name, activation=None, use_bias=True):
+    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+    return layers.Dense(units, activation, use_bias, kernel_initializer=initializer, name=name)(x)
+
+
+def _norm(x, name, gamma="ones"):
+    return LayerNorm(epsilon=EPSILON, gamma_initializer=gamma, name=name)(x)
+
+
+def _block(x, num_heads, window_size, shift, drop_path, name):
+    shortcut, (_, height, width, channels) = x, x.shape
+    window = min(window_size, height)
+    shift = shift if height > window else 0
+    if shift:
+        x = CyclicShift(shift, name=f"{name}.shift")(x)
+    x = WindowPartition(window, name=f"{name}.windows")(x)
+    x = _dense(x, 3 * channels, f"{name}.attn.qkv", use_bias=False)
+    x = CosineWindowAttention(num_heads, window, height + -height % window, shift, name=f"{name}.attn")(x)
+    x = _dense(x, channels, f"{name}.attn.proj")
+    x = WindowReverse(height, width, name=f"{name}.map")(x)
+    if shift:
+        x = CyclicShift(-shift, name=f"{name}.unshift")(x)
+    # Branches begin as nothing: the norm after each starts with a factor of zero.
+    x = shortcut = residual(shortcut, _norm(x, f"{name}.norm1", "zeros"), drop_path, f"{name}.attn.add")
+    x = _dense(x, 4 * channels, f"{name}.mlp.fc1", gelu)
+    x = _dense(x, channels, f"{name}.mlp.fc2")
+    return residual(shortcut, _norm(x, f"{name}.norm2", "zeros"), drop_path, name)
+
+
+def _merge_patches(x, name):
+    """Four neighbours become one cell of twice the channels; odd sides are padded with zeros."""
+    _, height, width, channels = x.shape
+    if height % 2 or width % 2:
+        x = layers.ZeroPadding2D(((0, height % 2), (0, width % 2)), name=f"{name}.pad")(x)
+    x = SpaceToDepth(name=f"{name}.merge")(x)
+    x = _dense(x, 2 * channels, f"{name}.reduction", use_bias=False)
+    return _norm(x, f"{name}.norm")
+
+
+def swin_v2(
+    x,
+    image_size,
+    embed_dim=96,
+    depths=(2, 2, 6, 2),
+    num_heads=(3, 6, 12, 24),
+    window_size=8,
+    drop_path_rate=0.0,
+):
+    """The network, with its last norm.
+
+    Args:
+        x: preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: the side of the image, a multiple of 4. Windows that do not tile a map are padded with zeros, and a
+            map smaller than the window is one window.
+        embed_dim: channels of the first stage; each further stage doubles them.
+        depths, num_heads: blocks and attention heads of the stages.
+        window_size: the side of a window, in cells.
+        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
+
+    Returns:
+        The last map, (N, image_size / 32, image_size / 32, 8 * embed_dim) with four stages, rounded up.
+    """
+    drop_path = iter(rates(drop_path_rate, sum(depths)))
+    x = layers.Conv2D(embed_dim, PATCH, PATCH, name="patch_embed.proj")(x)
+    x = _norm(x, "patch_embed.norm")
+    for stage, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
+        if stage:
+            x = _merge_patches(x, f"layers.{stage}.downsample")
+        for block in range(depth):
+            shift = window_size // 2 if block % 2 else 0
+            x = _block(x, heads, window_size, shift, next(drop_path), f"layers.{stage}.blocks.{block}")
+    return _norm(x, "norm")
+
+
+def _timm_names(state: State) -> State:
+    """Others' files halve the map at the end of a stage, timm's (and ours) at the start of the next."""
+    state = transformers_names.swin_v2(state)
+    if "layers.0.downsample.reduction.weight" not in state:
+        return state
+    return renamed(state, ((r"layers\.(\d+)\.downsample\.", lambda m: f"layers.{int(m[1]) + 1}.downsample."),))
+
+
+WEIGHT_MAP = WeightMap(
+    ignore=(r"(head|classifier)\..*", r".*\.(relative_position_index|relative_coords_table|attn_mask|k_bias)"),
+    prepare=_timm_names,
+)
+
+REVISIONS = {
+    "tiny": "650d02aabf05e8adbd060a739ab39e39f53da639",
+    "small": "0c9500fcde4c689e97ff51954debae59c158af0d",
+}
+WEIGHTS = {
+    size: WeightSource(f"timm/swinv2_{size}_window8_256.ms_in1k", "model.safetensors", revision, licence="MIT")
+    for size, revision in REVISIONS.items()
+}
+# The authors' own release: no commit of the hub's repository is known to us.
+WEIGHTS["base"] = WeightSource(
+    location="https://github.com/SwinTransformer/storage/releases/download/v2.0.0",
+    filename="swinv2_base_patch4_window8_256.pth",
+    revision="v2.0.0",
+    licence="MIT",
+)
+# Depths, channels of the first stage, heads of the first stage; parameters, GFLOPs, the paper's millions of parameters.
+VARIANTS = {
+    "tiny": ((2, 2, 6, 2), 96, 3, 27_578_154, 5.94, 28.3),
+    "small": ((2, 2, 18, 2), 96, 3, 48_959_418, 11.54, 49.7),
+    "base": ((2, 2, 18, 2), 128, 4, 86_893_816, 20.32, 87.9),
+}
+
+for _size, (_depths, _width, _heads, _parameters, _gflops, _paper) in VARIANTS.items():
+    register(
+        BackboneSpec(
+            name=f"swinv2_{_size}",
+            family="swin_v2",
+            image_size=256,
+            size_multiple=PATCH,
+            cam_layer="norm",
+            cut_points=(*(f"layers.{i}.blocks.{j}" for i in range(4) for j in range(_depths[i])), "norm"),
+            paper="arXiv:2111.09883",
+            parameters=_parameters,
+            paper_parameters=_paper,
+            gflops=_gflops,
+            weights={"imagenet": WEIGHTS[_size]},
+            weight_map=WEIGHT_MAP,
+        )
+    )(functools.partial(swin_v2, embed_dim=_width, depths=_depths, num_heads=[_heads * 2**i for i in range(4)]))

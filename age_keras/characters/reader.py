@@ -1,0 +1,96 @@
+"""A saved recogniser that reads pictures of single characters and says how sure it is."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from age_keras.characters.data.images import read_character
+from age_keras.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a recogniser says of one image.
+
+    Attributes:
+        image: the file.
+        digit: the most probable class; `None` where the image could not be read.
+        probability: of that class, calibrated.
+        set: the conformal set: the classes among which the truth is, as often as the model promises.
+        unsure: the probability is under the model's threshold: do not rely on the digit.
+        error: what was wrong with the image, if anything.
+    """
+
+    image: str
+    digit: str | None = None
+    probability: float | None = None
+    set: tuple[str, ...] = ()
+    unsure: bool = True
+    error: str | None = None
+
+
+class Recogniser:
+    """Reads pictures of characters with a model from `experiments/digits_*.py`.
+
+    Args:
+        path: the `.keras` file.
+
+    Raises:
+        InputError: there is no such file, or it is no recogniser.
+
+    Example:
+        >>> Recogniser("runs/digits_mnist/usual/checkpoints/seed0.keras").read(["seven.png"])[0].digit
+        '7'
+    """
+
+    def __init__(self, path: str | Path):
+        import keras
+        import tensorflow as tf
+
+        import age_keras.characters.model.looks  # Registers its layers, as the line above does.
+        import age_keras.characters.model.recogniser
+
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"there is no model {path}: give a run's checkpoints/*.keras.")
+        try:
+            model = keras.models.load_model(path, compile=False)
+            self._last = model.get_layer("probabilities")
+        except Exception as error:
+            raise InputError(f"{path} is no recogniser: train one with python -m experiments.digits_mnist.") from error
+        if not isinstance(self._last, age_keras.characters.model.recogniser.CalibratedSoftmax):
+            raise InputError(f"{path} is no recogniser: train one with python -m experiments.digits_mnist.")
+        self.model = model
+        self.classes = self._last.classes
+        self.image_size = model.input_shape[1]
+        self._call = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities `(N, classes)` of images `uint8 (N, S, S)`, bright ink on 0."""
+        import tensorflow as tf
+
+        return self._call(tf.constant(images[..., None], tf.float32)).numpy()
+
+    def read(self, paths: Sequence[str | Path]) -> list[Reading]:
+        """Reads pictures of any size, dark on light or light on dark, one character each."""
+        found: list[np.ndarray | str] = []
+        for path in paths:
+            try:
+                found.append(read_character(path, self.image_size))
+            except InputError as error:
+                found.append(str(error))
+        good = [image for image in found if not isinstance(image, str)]
+        rows = iter(self.probabilities(np.stack(good)) if good else ())
+        return [
+            Reading(str(path), error=image) if isinstance(image, str) else self._reading(str(path), next(rows))
+            for path, image in zip(paths, found, strict=True)
+        ]
+
+    def _reading(self, path: str, row: np.ndarray) -> Reading:
+        best = int(row.argmax())
+        threshold, abstain = float(self._last.set_threshold.numpy()), float(self._last.abstain_below.numpy())
+        order = np.argsort(-row, kind="stable")
+        names = tuple(self.classes[i] for i in order if row[i] >= threshold or i == best)
+        return Reading(path, self.classes[best], float(row[best]), names, bool(row[best] < abstain))

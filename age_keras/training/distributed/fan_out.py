@@ -1,0 +1,184 @@
+"""The trainings of a cross-validation, fold by fold and backbone by backbone, on many processes or machines.
+
+    python -m experiments.cross_validation --data DIR --runtime.workers 4
+    RAY_ADDRESS=auto python -m experiments.cross_validation --data DIR --runtime.workers 0
+
+Each training is a unit that ends in a record under the run's `state/` and resumes from there, so it does not matter
+which process runs it, or how often one dies. With Ray (`pip install -e .[ray]`) and a cluster that it reaches, the
+units run on all of its machines, which share the data and the run's folder; else on processes of this machine.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import multiprocessing
+import os
+import queue
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tqdm import tqdm
+
+from age_keras.errors import InputError
+from age_keras.training.distributed.devices import cores, gpus, share
+
+if TYPE_CHECKING:
+    from age_keras.config.age import AgeConfig
+    from age_keras.training.protocol import Part
+    from age_keras.training.study import Study
+
+Backend = Literal["auto", "ray", "processes"]
+MOST_DEATHS = 3
+"""So often a unit's process may die before the unit is given up."""
+
+
+def fan_out(
+    study: "Study",
+    units: Sequence[tuple[str, "Part"]],
+    parts: Sequence["Part"],
+    backend: Backend = "auto",
+    progress: bool = True,
+) -> None:
+    """Trains units that are not finished, several at a time (`runtime.workers`), as `train_all` does one by one.
+
+    Args:
+        study: the opened experiment.
+        units: backbones and parts.
+        parts: all parts of the split: the linear heads of a backbone are trained on all of them together.
+        backend: `ray`, `processes`, or `auto`: Ray where it is installed and RAY_ADDRESS names a cluster.
+        progress: show a bar of finished units.
+
+    Raises:
+        InputError: Ray was asked for and is not installed, or a unit's process keeps dying.
+    """
+    from age_keras.training.units import unit_label
+
+    if backend == "auto":
+        backend = "ray" if os.environ.get("RAY_ADDRESS") and importlib.util.find_spec("ray") else "processes"
+    left = [unit for unit in units if not study.run.file("state", f"{unit_label(*unit)}.csv").exists()]
+    title = study.run.path.parent.name
+    with tqdm(
+        total=len(units), initial=len(units) - len(left), desc=title, unit="training", disable=not progress
+    ) as bar:
+        if left and backend == "ray":
+            _with_ray(study, left, parts, bar)
+        elif left:
+            workers = study.config.runtime.workers or default_workers()
+            _with_processes(study, left, parts, min(workers, len(left)), bar)
+
+
+def default_workers() -> int:
+    """One a GPU; without, one for every two cores: more are faster for small networks, but each wants its memory."""
+    return len(gpus()) or max(1, cores() // 2)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(config: "AgeConfig", run: Path) -> "Study":
+    from age_keras.training.study import reopen_study
+
+    return reopen_study(config, run)
+
+
+_heads: dict[tuple, list] = {}
+
+
+def _train_one(config: "AgeConfig", run: Path, backbone: str, part: "Part", parts: Sequence["Part"]) -> str:
+    """In a process of its own: opens the study again (its patches are on disk) and trains one unit."""
+    from age_keras.training.heads.batched import train_heads
+    from age_keras.training.protocol import with_backbone
+    from age_keras.training.units import train_unit
+
+    study = _opened(config, run)
+    # Where no process has ended them yet, heads that train together are trained in each: none waits for another.
+    name = (config, run, backbone, *(p.label for p in parts))
+    if name not in _heads:
+        _heads.clear()
+        _heads[name] = train_heads(study, with_backbone(config, backbone), parts) or [None] * len(parts)
+    labels = [each.label for each in parts]
+    train_unit(study, backbone, part, progress=False, head=_heads[name][labels.index(part.label)])
+    return f"{backbone} {part.label}"
+
+
+def _task(study: "Study", unit: tuple[str, "Part"], parts: Sequence["Part"]) -> tuple:
+    return study.config, study.run.path, *unit, parts
+
+
+def _with_processes(study: "Study", units: Sequence, parts: Sequence["Part"], workers: int, bar: tqdm) -> None:
+    left, deaths = list(units), 0
+    while left:
+        try:
+            with _pool(workers) as pool:
+                running = {pool.submit(_train_one, *_task(study, unit, parts)): unit for unit in left}
+                for done in as_completed(running):
+                    bar.set_postfix_str(done.result())
+                    bar.update()
+                    left.remove(running[done])
+        except BrokenProcessPool:
+            # Finished units have their records, the others go on from their saved epoch.
+            deaths += 1
+            if deaths >= MOST_DEATHS:
+                raise InputError(
+                    f"A training process died {deaths} times, probably for want of memory: give fewer workers. "
+                    "What is finished is kept."
+                ) from None
+            print("A training process died; its training goes on in a new one.", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _pool(workers: int):
+    context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork.
+    places = context.Queue()
+    for place in range(workers):
+        places.put(place)
+    pool = ProcessPoolExecutor(workers, context, _settle, (places, workers))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _settle(places, workers: int) -> None:
+    """Gives a new process its share of threads and GPUs, before it loads TensorFlow."""
+    try:
+        place = places.get(timeout=5)
+    except queue.Empty:  # A process that takes a dead one's place.
+        place = 0
+    os.environ.update(share(place, workers, gpus()))
+
+
+def _on_ray(cpus: float, *task) -> str:
+    """One unit in a task of so many CPUs: as many of them as the machine has room for share its memory."""
+    os.environ.setdefault("AGE_KERAS_WORKERS", str(max(1, int(cores() // cpus))))
+    return _train_one(*task)
+
+
+def _with_ray(study: "Study", units: Sequence, parts: Sequence["Part"], bar: tqdm) -> None:
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("The backend `ray` needs Ray: pip install -e '.[ray]'.")
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False)
+    on_gpus = ray.cluster_resources().get("GPU", 0) > 0
+    # A task that dies with its machine is run again elsewhere, and goes on from the saved epoch.
+    cpus = min(2, ray.cluster_resources().get("CPU", 1))
+    task = ray.remote(num_cpus=cpus, num_gpus=1 if on_gpus else 0, max_retries=MOST_DEATHS)(_on_ray)
+    waiting = [task.remote(cpus, *_task(study, unit, parts)) for unit in units]
+    while waiting:
+        done, waiting = ray.wait(waiting)
+        for finished in done:
+            try:
+                bar.set_postfix_str(ray.get(finished))
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error  # The training's own error.
+            except ray.exceptions.RayError as error:
+                raise InputError(
+                    f"A training's process on Ray died {MOST_DEATHS + 1} times, probably for want of memory "
+                    f"({type(error).__name__}): give each machine fewer CPUs (ray start --num-cpus). What is finished "
+                    "is kept."
+                ) from None
+            bar.update()

@@ -1,0 +1,182 @@
+"""The feature cache under others: entries that vanish, a limit that is tight, stores of one training side by side."""
+
+import shutil
+import threading
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from age_keras.config.age import AgeConfig, TrainingConfig
+from age_keras.prefix.cache import room as cache_room
+from age_keras.prefix.cache.cache import FeatureCache
+from age_keras.prefix.cache.entry import FeatureEntry
+from age_keras.prefix.cache.fill import Fill
+from age_keras.prefix.split import split_model
+from age_keras.training.phase_features import Cut, PhaseFeatures
+
+P, SIDE = 40, 12
+KEYS = np.arange(P, dtype=np.uint64)
+PATCHES = np.random.default_rng(0).integers(0, 256, (P, SIDE, SIDE, 1), dtype=np.uint8)
+PATCHES.flags.writeable = False
+
+
+def cut(seed=0):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((SIDE, SIDE, 1))
+    frozen = keras.layers.Conv2D(4, 3, strides=2, name="frozen", trainable=False)(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(frozen)
+    return split_model(keras.Model(inputs, keras.layers.Dense(1, name="head_output")(x), name="tiny"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "features"
+
+
+@pytest.fixture
+def make_cache(folder):
+    said = []
+    return lambda **options: FeatureCache(folder, progress=False, say=said.append, **options)
+
+
+def entries(folder):
+    return cache_room.held(folder)
+
+
+def right(store, split):
+    expected = split.prefix(PATCHES)[0].numpy()
+    np.testing.assert_allclose(store.gather(np.arange(P))[0], expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("memory", [None, 0], ids=["in memory", "mapped"])
+@pytest.mark.parametrize("there", [P, 10], ids=["whole", "in part"])
+@pytest.mark.parametrize("anew", [False, True], ids=["gone", "made anew"])
+def test_an_entry_that_vanishes_after_it_was_found_is_no_error(make_cache, folder, monkeypatch, memory, there, anew):
+    split = cut()
+    make_cache().features(split, PATCHES, KEYS, rows=np.arange(there))
+    run = Fill.run
+
+    def vanishing(self, *args):
+        monkeypatch.setattr(Fill, "run", run)
+        assert cache_room.remove(self.entry.folder)
+        if anew:  # By another process, with its rows in another order.
+            make_cache().features(split, PATCHES[::-1].copy(), KEYS[::-1], rows=np.arange(20))
+        run(self, *args)
+
+    monkeypatch.setattr(Fill, "run", vanishing)
+    store = make_cache(memory_budget=memory).features(split, PATCHES, KEYS)
+    right(store, split)
+    assert make_cache().features(split, PATCHES, KEYS).computed in (0, P, P - 20)
+
+
+def test_an_entry_that_vanishes_while_it_is_read_is_no_error(make_cache, folder):
+    make_cache().features(cut(), PATCHES, KEYS)
+    (held,) = entries(folder)
+    entry = FeatureEntry(held.folder, [(4,)], np.float32, {})
+    ids = np.array(list(entry._slots), np.uint64)
+    shutil.rmtree(held.folder)
+    assert (entry.find(ids) == -1).all()
+    assert entry.arrays()[0].shape == (0, 4)
+
+
+def test_an_entry_that_is_deleted_while_it_is_waited_for_is_locked_anew(folder):
+    entry, heard, locked = FeatureEntry(folder / "a", [(4,)], np.float32, {}), threading.Event(), []
+    fill = Fill(None, None, entry, np.arange(2), KEYS[:2], None, 0.0, None)
+
+    def wait():
+        with ExitStack() as stack:
+            fill._lock(stack, lambda _: heard.set())
+            locked.append((folder / "a").is_dir())
+
+    thread = threading.Thread(target=wait)
+    with entry.lock():
+        thread.start()
+        assert heard.wait(10)
+        (folder / "a").rename(folder / "b")
+        shutil.rmtree(folder / "b")
+    thread.join(10)
+    assert locked == [True]
+
+
+def test_what_a_training_uses_does_not_go_for_what_it_uses_next(make_cache, folder):
+    make_cache().features(cut(0), PATCHES, KEYS)
+    (held,) = entries(folder)
+    make_cache().features(cut(1), PATCHES, KEYS)
+    cache = make_cache(disk_budget=2 * held.bytes + 100)
+    assert cache.features(cut(0), PATCHES, KEYS).computed == 0
+
+    def start():
+        assert cache.features(cut(2), PATCHES, KEYS, passing=True).computed == P
+        return None
+
+    # The way there took the room of what nobody here uses; for itself there is none left, but in memory.
+    assert cache.features(cut(3), PATCHES, KEYS, start=start).in_memory
+    kept = make_cache()
+    assert [kept.features(cut(seed), PATCHES, KEYS).computed for seed in (0, 2)] == [0, 0]
+
+
+@pytest.mark.parametrize("spare", [-1, 0, 200, 1100])
+def test_the_limit_is_kept_to_the_byte(make_cache, folder, spare):
+    make_cache().features(cut(0), PATCHES, KEYS)
+    (held,) = entries(folder)
+    limit = 2 * held.bytes + spare
+    for seed in (1, 2, 0, 1):
+        make_cache(disk_budget=limit).features(cut(seed), PATCHES, KEYS)
+        assert sum(entry.bytes for entry in entries(folder)) <= limit
+
+
+def phase(cache, views, augment="published"):
+    config = AgeConfig(training=TrainingConfig(augment=augment))
+    store = SimpleNamespace(patches=PATCHES, keys=KEYS)
+    return PhaseFeatures(cache, store, config, np.arange(30), np.arange(30, 40), ""), Cut(cut(), views)
+
+
+def test_nothing_is_computed_where_the_whole_training_has_no_room(folder, monkeypatch):
+    said, computed = [], []
+    monkeypatch.setattr(Fill, "run", lambda self, *_: computed.append(self.view))
+    cache = FeatureCache(folder, progress=False, say=said.append, memory_budget=0, disk_budget=2500)
+    features, wanted = phase(cache, views=2)
+    assert features.of(wanted) is None
+    assert computed == []
+    assert len(said) == 1
+    assert "AGE_KERAS_CACHE_GB" in said[0]
+
+
+def test_what_fits_memory_takes_no_disk_that_another_set_needs(make_cache, folder):
+    """The copies fit memory, the patches as they are do not; the disk has room for one of both."""
+    cache = make_cache(memory_budget=30 * 16 + 8, disk_budget=2738)
+    features, wanted = phase(cache, views=1)
+    copies, plain = features.of(wanted)
+    assert (copies.in_memory, plain.in_memory) == (True, False)
+    assert sum(entry.bytes for entry in entries(folder)) <= 2738
+    expected = cut().prefix(PATCHES[30:])[0].numpy()
+    np.testing.assert_allclose(plain.gather(np.arange(30, 40))[0], expected, rtol=1e-5, atol=1e-4)
+
+
+def test_stores_of_a_training_share_its_memory(make_cache):
+    cache = make_cache(memory_budget=P * 16 + 8)
+    first = cache.features(cut(0), PATCHES, KEYS)
+    second = cache.features(cut(1), PATCHES, KEYS)
+    assert (first.in_memory, second.in_memory) == (True, False)
+    right(second, cut(1))
+    del first
+    assert cache.features(cut(2), PATCHES, KEYS).in_memory
+
+
+@pytest.mark.parametrize("place", ["a file", "under a file"])
+def test_a_folder_that_cannot_be_made_means_memory(tmp_path, place):
+    said = []
+    (tmp_path / "file").write_bytes(b"")
+    folder = tmp_path / "file" if place == "a file" else tmp_path / "file" / "features"
+    store = FeatureCache(folder, progress=False, say=said.append).features(cut(), PATCHES, KEYS)
+    assert store.in_memory
+    right(store, cut())
+    reason = "File exists" if place == "a file" else "Not a directory"
+    assert said == [f"0.0 GB of features cannot be written ({reason}): they are kept in memory for this run."]
+    said.clear()
+    cache = FeatureCache(folder, progress=False, say=said.append, memory_budget=0)
+    assert not cache.reserve([{"split": cut(), "patches": PATCHES, "keys": KEYS}])
+    assert said == [f"0.0 GB of features cannot be written ({reason}): the whole network runs in every epoch instead."]

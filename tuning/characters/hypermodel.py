@@ -1,0 +1,81 @@
+"""The hypermodel of the recogniser: every fold is trained by `age_keras.characters.training.train.train_recogniser`."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from age_keras.characters.data.characters import Characters
+from age_keras.characters.model.recogniser import RecogniserConfig
+from age_keras.characters.training.seeds import fresh_recogniser, save_model
+from age_keras.characters.training.train import RecogniserTraining, predict_probabilities, train_recogniser
+from tuning.cross_validated import CrossValidated, OnEpoch
+from tuning.spaces import recogniser
+
+
+def character_folds(characters: Characters, folds: int, seed: int = 0) -> np.ndarray:
+    """Folds from 1, disjoint by writer where the writers are known and not the classes, else stratified. int64 (N,)."""
+    rng = np.random.default_rng(seed)
+    if characters.writers is not None and not characters.labelled_by_writer:
+        names, rows = np.unique(characters.writers, return_inverse=True)
+        return (rng.permutation(len(names)) % folds + 1)[rows]
+    # Dealt out class by class: each fold has its share of each.
+    order = np.lexsort((rng.random(len(characters)), characters.labels))
+    numbers = np.empty(len(characters), np.int64)
+    numbers[order] = np.arange(len(characters)) % folds + 1
+    return numbers
+
+
+class RecogniserHyperModel(CrossValidated):
+    """Recognisers of some characters. The figure of a fold is `error`, percent of wrong answers.
+
+    Args:
+        characters: what is learnt from; leave out what a later test must not have seen.
+        folds: their number.
+        model, training: what the space does not name.
+        seed: of folds, weights, order and augmentation.
+        **search: as for `CrossValidated`, with the objective `error`.
+    """
+
+    def __init__(
+        self,
+        characters: Characters,
+        folds: int = 5,
+        model: RecogniserConfig | None = None,
+        training: RecogniserTraining | None = None,
+        seed: int = 0,
+        **search: Any,
+    ):
+        super().__init__(folds=folds, **search)
+        self.characters, self.seed = characters, seed
+        self.model, self.training = model or RecogniserConfig(), training or RecogniserTraining()
+        self.numbers = character_folds(characters, folds, seed)
+
+    def space(self, hp: keras_tuner.HyperParameters) -> tuple[RecogniserConfig, RecogniserTraining]:
+        return recogniser(hp, self.model, self.training)
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The untrained recogniser of a configuration."""
+        return fresh_recogniser(self.space(hp)[0], self.characters, self.seed)
+
+    def fit_fold(self, hp: keras_tuner.HyperParameters, fold: int, folder: Path, on_epoch: OnEpoch) -> dict[str, Any]:
+        model = self.build(hp)
+        held = self.characters.take(np.flatnonzero(self.numbers == fold))
+        history = train_recogniser(
+            model,
+            self.characters.take(np.flatnonzero(self.numbers != fold)),
+            held,
+            self.space(hp)[1],
+            seed=self.seed,
+            state=folder / f"fold{fold}.npz",
+            name=f"{folder.name} fold {fold}",
+            callbacks=(keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch(epoch, dict(logs))),),
+        )
+        wrong = predict_probabilities(model, held.images).argmax(axis=1) != held.labels
+        if self.keep:
+            save_model(model, folder / f"fold{fold}.keras")
+        keras.utils.clear_session(free_memory=True)
+        curve = [round(100 * (1 - float(row["val_accuracy"])), 4) for row in history]
+        return {"error": 100 * float(wrong.mean()), "epochs": len(history), "curve": curve}
