@@ -28,12 +28,12 @@ def search_parts(study: Study, folds: int) -> tuple[list[Part], Part]:
     numbers[seen] = kfold(table.iloc[seen], folds, config.seed, config.bands)
     refuse_leak(table, numbers)
     write_split(study, np.where(outer, "test", "oof"), [numbers])
-    share = config.training.selection_share
+    fraction = config.training.selection_fraction
     parts = []
     for fold in range(1, folds + 1):
-        learn, choose = inner_split(table, (numbers != fold) & ~outer, share, config.seed + fold, config.bands)
+        learn, choose = inner_split(table, (numbers != fold) & ~outer, fraction, config.seed + fold, config.bands)
         parts.append(Part(f"fold{fold}", learn, choose, numbers == fold, fold))
-    learn, choose = inner_split(table, ~outer, share, config.seed, config.bands)
+    learn, choose = inner_split(table, ~outer, fraction, config.seed, config.bands)
     return parts, Part("outer", learn, choose, outer)
 
 
@@ -47,7 +47,7 @@ def _outer(study: Study) -> np.ndarray:
     else:
         outer = np.zeros(len(table), bool)
     if not outer.any():
-        raise InputError("A search needs writers that no trial sees: give --test a share of the pages, as 0.15.")
+        raise InputError("A search needs writers that no trial sees: give --test a fraction of the pages, as 0.15.")
     if outer.all():
         raise InputError("All pages are in the `test` part of the table's split: give --no-use-split.")
     return outer

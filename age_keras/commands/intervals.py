@@ -36,7 +36,7 @@ def main(
             wide, or a run's folder.
         test: predictions to bound. Defaults to none: CALIBRATION is a run with validation rows, or holds out-of-fold
             predictions, and each fold is bounded by the errors in the other folds.
-        coverage: share of new writers whose age is to lie within, in (0, 1).
+        coverage: fraction of new writers whose age is to lie within, in (0, 1).
         method: `split` (the same width for all), `mondrian` (a width for each band of predicted age), `cqr` (moves the
             Lower and Upper of a quantile head), `cross` (by out-of-fold errors: of the other folds; with two tables
             of all folds, or CV+ where TEST has a prediction by each fold's model). Defaults to `cqr` where there are

@@ -22,7 +22,7 @@ def main(
     Args:
         model: a .keras file from a run's checkpoints folder.
         pages: images, or folders of images.
-        coverage: share of writers whose age the interval is made to hold, in (0, 1).
+        coverage: fraction of writers whose age the interval is made to hold, in (0, 1).
         as_json: print JSON instead.
 
     Returns:

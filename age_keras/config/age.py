@@ -18,7 +18,8 @@ class PhaseConfig:
     Attributes:
         epochs: at most; 0 leaves the phase out.
         learning_rate: at its start (after warm-up).
-        unfreeze: top share of the backbone's layers that train, in [0, 1]; 0 trains the head alone.
+        unfreeze: fraction of the backbone's layers that train, counted from the top, in [0, 1]; 0 trains the head
+            alone.
         optimizer: `adam`, `adamw` (with `weight_decay`) or `sgd` (Nesterov momentum 0.9).
         schedule: `plateau` (times `plateau_factor` after `plateau_patience` epochs without progress), `cosine` (to
             zero at the last epoch) or `constant`.
@@ -50,7 +51,7 @@ class PhaseConfig:
         if not self.learning_rate > 0:
             raise InputError(f"`learning_rate` must be positive. Received: learning_rate={self.learning_rate}.")
         if not 0 <= self.unfreeze <= 1:
-            raise InputError(f"`unfreeze` is a share of the layers, in [0, 1]. Received: unfreeze={self.unfreeze}.")
+            raise InputError(f"`unfreeze` is a fraction of the layers, in [0, 1]. Received: unfreeze={self.unfreeze}.")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class TrainingConfig:
         fine_tune: phase 2, from the best epoch of phase 1.
         selection: what chooses the epoch: `inner`, a writer-disjoint part of the training data; or `published`, the
             very part that is scored, as the study did in cross-validation (its error is then too small).
-        selection_share: of the training pages, where the split has no validation part.
+        selection_fraction: fraction of the training pages that choose the epoch where the split has no validation part.
         batch_size: patches a step.
         shuffle: patches of the whole training set, anew each epoch; the study did not.
         augment: `none`, `published` or `handwriting`.
@@ -79,7 +80,7 @@ class TrainingConfig:
     head: PhaseConfig = field(default_factory=lambda: PhaseConfig(epochs=50, learning_rate=1e-3))
     fine_tune: PhaseConfig = field(default_factory=lambda: PhaseConfig(epochs=10, learning_rate=1e-4, unfreeze=0.25))
     selection: Literal["inner", "published"] = "inner"
-    selection_share: float = 0.15
+    selection_fraction: float = 0.15
     batch_size: int = 32
     shuffle: bool = True
     augment: Literal["none", "published", "handwriting"] = "handwriting"
@@ -92,8 +93,10 @@ class TrainingConfig:
     def __post_init__(self):
         if self.batch_size < 1:
             raise InputError(f"`batch_size` must be at least 1. Received: batch_size={self.batch_size}.")
-        if not 0 < self.selection_share < 1:
-            raise InputError(f"`selection_share` must lie in (0, 1). Received: selection_share={self.selection_share}.")
+        if not 0 < self.selection_fraction < 1:
+            raise InputError(
+                f"`selection_fraction` must lie in (0, 1). Received: selection_fraction={self.selection_fraction}."
+            )
         if isinstance(self.views, int) and self.views < 1:
             raise InputError(f"`views` must be at least 1, `inf` or `auto`. Received: views={self.views}.")
         if self.head.epochs + self.fine_tune.epochs == 0:
@@ -150,7 +153,7 @@ class AgeConfig:
         pages: how pages become patches.
         training: the protocol.
         runtime: the machine's side.
-        validation, test: shares of the pages, where the table has no split.
+        validation, test: fractions of the pages, where the table has no split.
         use_split: take the table's split where it has one.
         bands: upper ends of the age bands, in years.
         seed: of split, weights, order, augmentation.

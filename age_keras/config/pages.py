@@ -26,7 +26,7 @@ class PageSettings:
         channels: 1 (grey) or 3 (RGB). Defaults to 1.
         blank: which patches are left out: `ink`, those with less than `min_ink`; `published`, those whose mean of
             pixels / 255 is not over 0.0054, that is black ones (white paper stays); `none`. Defaults to `ink`.
-        min_ink: least share of dark pixels (Otsu over the page) of a patch, from 0 to 1. Defaults to 0.005.
+        min_ink: smallest fraction of dark pixels (Otsu over the page) in a patch, from 0 to 1. Defaults to 0.005.
     """
 
     shorter_side: int | None = 800
@@ -51,7 +51,7 @@ class PageSettings:
         if self.blank not in ("ink", "published", "none"):
             raise InputError(f"blank must be ink, published or none. Received: blank={self.blank!r}")
         if not 0 <= self.min_ink <= 1:
-            raise InputError(f"min_ink must be a share from 0 to 1. Received: min_ink={self.min_ink!r}")
+            raise InputError(f"min_ink must be a fraction from 0 to 1. Received: min_ink={self.min_ink!r}")
 
     @property
     def side(self) -> int:

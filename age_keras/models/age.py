@@ -102,20 +102,20 @@ def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def unfreeze(age_model: AgeModel, ratio: float) -> int:
-    """Makes the top share of the backbone's layers trainable and freezes the rest; the head always trains.
+    """Makes the top fraction of the backbone's layers trainable and freezes the rest; the head always trains.
 
     The boundary moves to the nearest end of a block, where the frozen prefix can be cut without a residue. BatchNorm
     follows `config.batch_norm`: in inference mode its layers stay frozen wherever they are.
 
     Args:
         age_model: from `build_age_model`.
-        ratio: share of the backbone's layers, in [0, 1].
+        ratio: fraction of the backbone's layers, in [0, 1].
 
     Returns:
         How many of the backbone's layers are unfrozen.
     """
     if not 0 <= ratio <= 1:
-        raise InputError(f"`unfreeze` is a share of the layers, in [0, 1]. Received: unfreeze={ratio}.")
+        raise InputError(f"`unfreeze` is a fraction of the layers, in [0, 1]. Received: unfreeze={ratio}.")
     layers = backbone_layers(age_model.trained)
     first = len(layers) - math.ceil(ratio * len(layers))
     ends = [i + 1 for i, layer in enumerate(layers) if layer.name in age_model.spec.cut_points]

@@ -65,6 +65,6 @@ def _part(study: Study, repeat: str, score: np.ndarray, fold: int) -> Part:
     if training.selection == "published":
         return Part(label, ~score, np.zeros_like(score), score, fold, repeat)
     learn, choose = inner_split(
-        study.table, ~score, training.selection_share, study.config.seed + fold, study.config.bands
+        study.table, ~score, training.selection_fraction, study.config.seed + fold, study.config.bands
     )
     return Part(label, learn, choose, score, fold, repeat)

@@ -33,7 +33,7 @@ CONFIG = SearchConfig(
         fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.25),
         batch_size=16,
         augment="none",
-        selection_share=0.3,
+        selection_fraction=0.3,
         batched_heads=True,
     ),
     runtime=RuntimeConfig(save_every=0, tensorboard=False),

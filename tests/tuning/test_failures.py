@@ -33,7 +33,7 @@ class Refusing(FakeHyperModel):
     def space(self, hp):
         x, c = super().space(hp)
         if (x, c) == (0.5, "b"):
-            raise InputError("`unfreeze` is a share of the layers, in [0, 1]. Received: unfreeze=5.")
+            raise InputError("`unfreeze` is a fraction of the layers, in [0, 1]. Received: unfreeze=5.")
         return x, c
 
 
@@ -53,7 +53,7 @@ def test_a_refused_configuration_is_recorded_and_the_search_goes_on(tmp_path):
     run_trials(tmp_path, CONFIG, hypermodel, progress=False)
     failed = [r for r in hypermodel.trials.all() if r.status == "failed"]
     assert [r.reason for r in failed] == [
-        "space: `unfreeze` is a share of the layers, in [0, 1]. Received: unfreeze=5."
+        "space: `unfreeze` is a fraction of the layers, in [0, 1]. Received: unfreeze=5."
     ]
     assert len(hypermodel.trials.ranked()) == 14
 

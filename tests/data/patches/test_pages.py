@@ -317,7 +317,7 @@ def test_a_narrow_strip_is_refused(tmp_path):
         ({"image_size": 0}, "image_size must be"),
         ({"channels": 2}, "channels must be 1 or 3"),
         ({"blank": "white"}, "blank must be ink, published or none"),
-        ({"min_ink": 2}, "min_ink must be a share"),
+        ({"min_ink": 2}, "min_ink must be a fraction"),
     ],
 )
 def test_a_wrong_setting_is_named(wrong, message):

@@ -41,7 +41,7 @@ def study(tmp_path):
             fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.1),
             batched_heads=True,
             augment="none",
-            selection_share=0.3,
+            selection_fraction=0.3,
         ),
         runtime=RuntimeConfig(tensorboard=False),
         folds=FoldsConfig(count=2),
