@@ -15,11 +15,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # A room and what it may import beside itself. A name stands for everything below it.
-GROUND = ("age_keras.errors", "age_keras.files", "age_keras.bands", "age_keras.config")
+GROUND = ("age_keras.errors", "age_keras.files", "age_keras.bands", "age_keras.folds", "age_keras.config")
 ROOMS: dict[str, tuple[str, ...]] = {
     "age_keras.errors": (),
     "age_keras.files": ("age_keras.errors",),
     "age_keras.bands": ("age_keras.errors",),
+    "age_keras.folds": (),
     "age_keras.config": ("age_keras.errors", "age_keras.files", "age_keras.bands"),
     "age_keras.run": GROUND,
     "age_keras.predictions": GROUND,
@@ -128,6 +129,7 @@ WITHOUT_TENSORFLOW = (
     "age_keras.errors",
     "age_keras.files",
     "age_keras.bands",
+    "age_keras.folds",
     "age_keras.cli",
     "age_keras.config",
     "age_keras.predictions",

@@ -1,125 +1,101 @@
-"""Writer-disjoint splits: hold-out, stratified group k-fold, repeated, nested, or as a column says.
+"""Writer-disjoint splits, stratified by age band: hold-out, k-fold, repeated k-fold, or as a column says.
 
-scikit-learn's StratifiedGroupKFold gives other folds in other versions (1.5.2 and 1.9.1 differ on HHD-Age), so the
-assignment is our own, depends on nothing but the table and the seed, and every run records it page by page. Whole
-writers are dealt out, the ones with most pages first, each to the part that is furthest behind in its share of the
-band's writers, the band's pages and all pages.
+Every run records its splits page by page. `age_keras.folds.deal` says how writers are dealt out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from age_keras.bands import BAND_EDGES, band_index, band_names
+from age_keras.bands import band_index, band_names
 from age_keras.errors import InputError
+from age_keras.folds import deal
 
 PARTS = ("train", "val", "test")
 
 
-def holdout(
-    table: pd.DataFrame,
-    validation: float = 0.15,
-    test: float = 0.15,
-    seed: int = 0,
-    edges: Sequence[float] = BAND_EDGES,
-) -> np.ndarray:
+def holdout(table: pd.DataFrame, validation: float, test: float, seed: int, edges: Sequence[float]) -> np.ndarray:
     """Splits pages into train, val and test by writer, stratified by age band.
 
     Args:
-        table: with the columns `Writer` and `Age`.
-        validation, test: shares of the pages, in [0, 1); together below 1.
-        seed: of the order in which writers with equally many pages are dealt.
-        edges: of the age bands, in years.
+        table: Pages, with the columns `Writer` and `Age` (years); N rows.
+        validation, test: Fractions of the pages, in [0, 1), together below 1.
+        seed: Seed of the order in which writers with equally many pages are dealt.
+        edges: Edges of the age bands, see `band_index`.
 
     Returns:
         str (N,): `train`, `val` or `test` for each page.
 
     Raises:
-        InputError: impossible shares, or fewer writers than parts.
+        InputError: The fractions are impossible, or there are fewer writers than parts.
     """
-    shares = np.array([1 - validation - test, validation, test])
-    if (shares < 0).any() or shares[0] <= 0:
+    fractions = np.array([1 - validation - test, validation, test])
+    if (fractions < 0).any() or fractions[0] <= 0:
         raise InputError(
-            f"The shares validation={validation} and test={test} leave no training pages: they must lie in [0, 1) "
-            "and sum to less than 1."
+            "`validation` and `test` must lie in [0, 1) and sum to less than 1, so that training pages are left. "
+            f"Received: validation={validation}, test={test}."
         )
-    used = np.flatnonzero(shares > 0)
+    used = np.flatnonzero(fractions > 0)
     _require_writers(table, len(used), f"a split into {' and '.join(PARTS[i] for i in used)}")
-    return np.array(PARTS)[used[_deal(table, shares[used], seed, edges)]]
+    return np.array(PARTS)[used[deal(table["Writer"], fractions[used], seed, _bands(table, edges))]]
 
 
-def kfold(table: pd.DataFrame, folds: int = 5, seed: int = 0, edges: Sequence[float] = BAND_EDGES) -> np.ndarray:
-    """Stratified group k-fold: age band × writer, balanced in writers and in pages.
+def kfold(table: pd.DataFrame, folds: int, seed: int, edges: Sequence[float]) -> np.ndarray:
+    """Deals writers to folds, stratified by age band, balanced in writers and in pages.
 
     Args:
-        table: with the columns `Writer` and `Age`.
-        folds: how many, at least 2.
-        seed: another seed, other folds.
-        edges: of the age bands, in years.
+        table: Pages, with the columns `Writer` and `Age` (years); N rows.
+        folds: Number of folds, at least 2.
+        seed: Seed of the order in which writers with equally many pages are dealt.
+        edges: Edges of the age bands, see `band_index`.
 
     Returns:
         int64 (N,): the fold of each page, from 1 to `folds`.
 
     Raises:
-        InputError: a band has writers, but fewer than folds.
+        InputError: A band has writers, but fewer than folds.
     """
     if folds < 2:
         raise InputError(f"`folds` must be at least 2. Received: folds={folds}.")
     _require_writers(table, folds, f"{folds} folds")
-    writers = _writers(table, edges)
-    counts = np.bincount(writers["band"], minlength=len(edges) + 1)
+    bands = _bands(table, edges)
+    counts = np.bincount(bands[~table["Writer"].duplicated().to_numpy()], minlength=len(edges) + 1)
     for band in np.flatnonzero((counts > 0) & (counts < folds)):
         raise InputError(
             f"The age band {band_names(edges)[band]} has {counts[band]} writers, too few for {folds} folds: "
             f"{f'use at most {counts[band]} folds, or ' if counts[band] > 1 else ''}join age bands with --bands."
         )
-    return _deal(table, np.full(folds, 1 / folds), seed, edges) + 1
+    return deal(table["Writer"], np.full(folds, 1 / folds), seed, bands) + 1
 
 
 def repeated_kfold(
-    table: pd.DataFrame, folds: int = 5, repeats: int = 1, seed: int = 0, edges: Sequence[float] = BAND_EDGES
+    table: pd.DataFrame, folds: int, repeats: int, seed: int, edges: Sequence[float]
 ) -> list[np.ndarray]:
     """One `kfold` for each repeat, with seeds `seed`, `seed + 1`, ..."""
     return [kfold(table, folds, seed + repeat, edges) for repeat in range(repeats)]
 
 
 def inner_split(
-    table: pd.DataFrame, training: np.ndarray, share: float, seed: int = 0, edges: Sequence[float] = BAND_EDGES
+    table: pd.DataFrame, training: np.ndarray, fraction: float, seed: int, edges: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Splits training pages again, by writer, into those that are learnt from and those that choose the epoch.
 
     Args:
-        table: with the columns `Writer` and `Age`.
-        training: bool (N,), the pages of the training part.
-        share: of the training pages that choose, in (0, 1).
-        seed, edges: as in `holdout`.
+        table: Pages, with the columns `Writer` and `Age` (years); N rows.
+        training: The pages of the training part, bool (N,).
+        fraction: Fraction of the training pages that choose, in (0, 1).
+        seed, edges: As in `holdout`.
 
     Returns:
         Two bool (N,): pages to learn from, pages that choose.
     """
     rows = np.flatnonzero(training)
-    parts = holdout(table.iloc[rows], share, 0.0, seed, edges)
+    parts = holdout(table.iloc[rows], fraction, 0.0, seed, edges)
     learn, choose = np.zeros(len(table), bool), np.zeros(len(table), bool)
     learn[rows[parts == "train"]] = True
     choose[rows[parts == "val"]] = True
     return learn, choose
-
-
-def nested_kfold(
-    table: pd.DataFrame, folds: int = 5, inner: int = 3, seed: int = 0, edges: Sequence[float] = BAND_EDGES
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Nested cross-validation: for each outer fold, inner folds of the other pages.
-
-    Yields:
-        The outer fold (from 1), bool (N,) pages it scores, and int64 (N,) inner folds (from 1; 0 on the scored pages).
-    """
-    outer = kfold(table, folds, seed, edges)
-    for fold in range(1, folds + 1):
-        rows = np.flatnonzero(outer != fold)
-        inside = np.zeros(len(table), np.int64)
-        inside[rows] = kfold(table.iloc[rows], inner, seed + fold, edges)
-        yield fold, outer == fold, inside
 
 
 def folds_from_column(table: pd.DataFrame, column: str = "Fold") -> np.ndarray:
@@ -148,54 +124,17 @@ def refuse_leak(table: pd.DataFrame, parts: np.ndarray, source: str = "the split
     if len(leaks):
         named = ", ".join(map(str, leaks[:3])) + (" ..." if len(leaks) > 3 else "")
         raise InputError(
-            f"{len(leaks)} writers have pages in two parts of {source} ({named}): a model would be scored on hands "
-            "it has seen; put each writer into one part."
+            f"{len(leaks)} writers have pages in two parts of {source} ({named}): a model would be scored on "
+            "writers that it was trained on; put each writer into one part."
         )
 
 
-def _writers(table: pd.DataFrame, edges: Sequence[float]) -> pd.DataFrame:
-    """A row for each writer, sorted by name: pages, and the band of the median age."""
-    grouped = table.groupby("Writer", sort=True)["Age"]
-    writers = pd.DataFrame({"pages": grouped.size(), "age": grouped.median()})
-    writers["band"] = band_index(writers["age"].to_numpy(), edges)
-    return writers
+def _bands(table: pd.DataFrame, edges: Sequence[float]) -> np.ndarray:
+    """The band of the median age of each page's writer, int64 (N,)."""
+    return band_index(table.groupby("Writer")["Age"].transform("median").to_numpy(), edges)
 
 
 def _require_writers(table: pd.DataFrame, parts: int, what: str) -> None:
     count = table["Writer"].nunique()
     if count < parts:
         raise InputError(f"The table has {count} writers, too few for {what}: every part needs a writer of its own.")
-
-
-def _deal(table: pd.DataFrame, shares: np.ndarray, seed: int, edges: Sequence[float]) -> np.ndarray:
-    """The part, from 0, of each page."""
-    writers = _writers(table, edges)
-    shuffled = np.random.default_rng(seed).permutation(len(writers))
-    order = shuffled[np.argsort(-writers["pages"].to_numpy()[shuffled], kind="stable")]
-    pages, bands = writers["pages"].to_numpy(), writers["band"].to_numpy()
-    band_writers = np.bincount(bands, minlength=len(edges) + 1)
-    band_pages = np.bincount(bands, pages, minlength=len(edges) + 1)
-    dealt_writers = np.zeros((len(shares), len(edges) + 1))
-    dealt_pages = np.zeros_like(dealt_writers)
-    left = band_writers.copy()
-    part = np.empty(len(writers), np.int64)
-    for w in order:
-        band = bands[w]
-        fill = (
-            (dealt_writers[:, band] + 1) / (shares * band_writers[band])
-            + (dealt_pages[:, band] + pages[w]) / (shares * band_pages[band])
-            + (dealt_pages.sum(axis=1) + pages[w]) / (shares * pages.sum())
-        )
-        # No part stays without a band while there are writers enough for each.
-        empty = dealt_writers[:, band] == 0
-        if empty.any() and left[band] <= empty.sum():
-            fill[~empty] = np.inf
-        nobody = dealt_writers.sum(axis=1) == 0
-        if nobody.any() and left.sum() <= nobody.sum():
-            fill[~nobody] = np.inf
-            fill[nobody] = 0
-        part[w] = np.argmin(fill)
-        dealt_writers[part[w], band] += 1
-        dealt_pages[part[w], band] += pages[w]
-        left[band] -= 1
-    return pd.Series(part, index=writers.index).loc[table["Writer"]].to_numpy()

@@ -6,8 +6,9 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
+from sklearn.model_selection import StratifiedKFold
 
-from age_keras.characters.data.characters import Characters
+from age_keras.characters.data.characters import Characters, writer_folds
 from age_keras.characters.model.recogniser import RecogniserConfig
 from age_keras.characters.training.seeds import fresh_recogniser, save_model
 from age_keras.characters.training.train import RecogniserTraining, predict_probabilities, train_recogniser
@@ -17,14 +18,12 @@ from tuning.spaces import recogniser
 
 def character_folds(characters: Characters, folds: int, seed: int = 0) -> np.ndarray:
     """Folds from 1, disjoint by writer where the writers are known and not the classes, else stratified. int64 (N,)."""
-    rng = np.random.default_rng(seed)
     if characters.writers is not None and not characters.labelled_by_writer:
-        names, rows = np.unique(characters.writers, return_inverse=True)
-        return (rng.permutation(len(names)) % folds + 1)[rows]
-    # Dealt out class by class: each fold has its share of each.
-    order = np.lexsort((rng.random(len(characters)), characters.labels))
+        return writer_folds(characters.writers, folds, seed) + 1
     numbers = np.empty(len(characters), np.int64)
-    numbers[order] = np.arange(len(characters)) % folds + 1
+    parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(characters.labels, characters.labels)
+    for fold, (_, held) in enumerate(parts, start=1):
+        numbers[held] = fold
     return numbers
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from age_keras.errors import InputError
+from age_keras.folds import deal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,15 +198,9 @@ def writer_folds(writers: Sequence[int], folds: int, seed: int = 0, groups: Sequ
     Returns:
         The fold of each character, `(N,)`, from 0.
     """
-    names, first, place = np.unique(np.asarray(writers), return_index=True, return_inverse=True)
-    if not 2 <= folds <= len(names):
-        raise InputError(f"{len(names)} writers cannot be dealt to {folds} folds.")
-    strata = np.zeros(len(names), int) if groups is None else np.asarray(groups)[first]
-    # In random order within each group, one group after the other, dealt round and round.
-    order = np.lexsort((np.random.default_rng(seed).random(len(names)), strata))
-    dealt = np.empty(len(names), int)
-    dealt[order] = np.arange(len(names)) % folds
-    return dealt[place]
+    if not 2 <= folds <= (count := len(np.unique(writers))):
+        raise InputError(f"{count} writers cannot be dealt to {folds} folds.")
+    return deal(writers, [1 / folds] * folds, seed, groups)
 
 
 def split_parts(

@@ -14,6 +14,7 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack, vstack
 
 from age_keras.errors import InputError
+from age_keras.folds import deal
 
 MOST_GRID_POINTS = 5_000_000
 NEIGHBOURS = (15, 30, 60, 90, 120)  # candidates for the conditional median
@@ -179,20 +180,15 @@ def chosen(predictions: np.ndarray, truth: np.ndarray, writers: np.ndarray) -> E
     return METHODS[name](predictions, truth, writers)
 
 
-def writer_folds(writers: np.ndarray, folds: int = INNER_FOLDS) -> np.ndarray:
-    """Folds from 0, disjoint by writer and balanced in pages; int (N,)."""
-    names, index, pages = np.unique(writers, return_inverse=True, return_counts=True)
-    folds = min(folds, len(names))
-    fold, filled = np.empty(len(names), np.int64), np.zeros(folds)
-    for writer in np.argsort(-pages, kind="stable"):
-        fold[writer] = filled.argmin()
-        filled[filled.argmin()] += pages[writer]
-    return fold[index]
+def inner_folds(writers: np.ndarray) -> np.ndarray:
+    """Up to five folds from 0, disjoint by writer and balanced in pages; int64 (N,)."""
+    folds = min(INNER_FOLDS, len(np.unique(writers)))
+    return deal(writers, [1 / folds] * folds)
 
 
 def _choose(candidates, fit, predictions, truth, writers, with_writers: bool = False):
     """The candidate with the least mean absolute error on writers it was not fitted to; ties go to the first."""
-    folds = writer_folds(writers)
+    folds = inner_folds(writers)
     if folds.max() < 1:
         return next(iter(candidates))
     errors = []

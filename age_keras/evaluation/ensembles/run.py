@@ -5,7 +5,7 @@ import pandas as pd
 
 from age_keras.conformal.intervals import add_intervals
 from age_keras.errors import InputError
-from age_keras.evaluation.ensembles.methods import METHODS, writer_folds
+from age_keras.evaluation.ensembles.methods import METHODS, inner_folds
 from age_keras.evaluation.ensembles.table import Row, learnt_rows, match, published_rows
 from age_keras.predictions.alignment import Aligned, align
 from age_keras.predictions.table import select
@@ -48,7 +48,7 @@ def add_ensemble(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _cross_fitted(learn: Aligned, method: str) -> np.ndarray:
-    folds = writer_folds(learn.writers)
+    folds = inner_folds(learn.writers)
     if folds.max() < 1:
         raise InputError("An ensemble needs validation pages of two writers or more.")
     values = np.empty(len(folds))

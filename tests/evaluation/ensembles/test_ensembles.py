@@ -129,7 +129,7 @@ def test_every_method_answers_for_new_pages(data):
 
 def test_inner_folds_keep_writers_together_and_balance_pages():
     writers = np.repeat(np.arange(30), np.r_[40, np.ones(29, int)])
-    folds = ensembles.writer_folds(writers)
+    folds = ensembles.inner_folds(writers)
     assert all(len(np.unique(folds[writers == w])) == 1 for w in range(30))
     assert len(np.unique(folds)) == 5
 
