@@ -46,14 +46,11 @@ from age_keras.files import write_json
 from age_keras.models.age import build_age_model, unfreeze
 from age_keras.training.protocol import Part
 from age_keras.training.study import Study
-from tuning.hypermodel import AgeHyperModel
-from tuning.objective import OBJECTIVES
-from tuning.parts import search_parts
-from tuning.search import oracle_of, trials_of
+from tuning.hypermodel import AgeHyperModel, search_parts
 from tuning.search_config import SearchConfig
-from tuning.spaces import mission
-from tuning.trials import ENDED
-from tuning.tuner import CrossValidationTuner
+from tuning.spaces import basic
+from tuning.trials import ENDED, trials_of
+from tuning.tuner import CrossValidationTuner, oracle_of
 
 
 class Notes:
@@ -84,7 +81,7 @@ class Plain(keras_tuner.HyperModel):
         self.study, self.parts, self.notes = study, parts, notes
 
     def build(self, hp):
-        mission(hp, self.study.config)
+        basic(hp, self.study.config)
         return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
 
     def fit(self, hp, model, *args, **kwargs):
@@ -92,7 +89,7 @@ class Plain(keras_tuner.HyperModel):
 
     def fold(self, hp, part: Part) -> dict:
         """Seconds and MAE of a fold, from the notes where it was run."""
-        config = mission(hp, self.study.config)
+        config = basic(hp, self.study.config)
         name = f"plain {name_of(hp.values)} {part.label}"
         if name not in self.notes.known:
             if self.notes.over():
@@ -140,12 +137,11 @@ def ours(settings: Settings, folder: Path, name: str, notes: Notes) -> tuple[flo
     os.environ["AGE_KERAS_CACHE"] = str(folder / f"cache-{name}")
     study = make_study(settings, folder / name)
     config = dataclasses.replace(study.config, race=race)
+    study = dataclasses.replace(study, config=config)
     parts, _ = search_parts(study, settings.folds)
     trials = trials_of(study.run.path, config)
     if name in settings.ways and len(trials.all()) < settings.trials and not notes.over():
-        model = AgeHyperModel(
-            study, parts, "mission", trials=trials, objective=OBJECTIVES["mae"], race_strength=race, keep=0
-        )
+        model = AgeHyperModel(study, parts)
         oracle = oracle_of(study.run.path, config, model)
         tuner, begin = CrossValidationTuner(oracle, model, study.run.path), time.process_time()
         model.ahead = oracle.ahead

@@ -1,4 +1,4 @@
-"""The mission's search: dropout, learning rate and unfreeze ratio of five CNNs, by writer-disjoint cross-validation.
+"""The basic search: dropout, learning rate and unfreeze ratio of five CNNs, by writer-disjoint cross-validation.
 
     python -m experiments.hp_tuning --data DIR
 
@@ -21,8 +21,8 @@ from tuning.search_config import SearchConfig
 
 
 def get_config() -> SearchConfig:
-    """Random search over the mission's space, a search for each of the study's five CNNs."""
-    return SearchConfig(backbones=STUDY, space="mission", oracle="random", trials=20)
+    """Random search over the basic space, a search for each of the study's five CNNs."""
+    return SearchConfig(backbones=STUDY, space="basic", oracle="random", trials=20)
 
 
 def experiment(config: SearchConfig) -> Path:

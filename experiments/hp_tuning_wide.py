@@ -1,4 +1,4 @@
-"""The wide search: head, loss, optimizer, weight decay, augmentation, views, pooling and backbone, with the mission's.
+"""The wide search: head, loss, optimizer, weight decay, augmentation, views, pooling and backbone, with the basic ones.
 
     python -m experiments.hp_tuning_wide --data DIR
 

@@ -1,6 +1,6 @@
 """A Keras Tuner hypermodel whose `fit` is a cross-validation: fold after fold, resumable, raced, recorded.
 
-It knows nothing of what is trained; `hypermodel.py` and `digits_hypermodel.py` do.
+It knows nothing of what is trained; `hypermodel.py` and `characters/hypermodel.py` do.
 """
 
 import datetime
@@ -12,8 +12,9 @@ from typing import Any
 import keras_tuner
 
 from tuning.failures import RefusedError, cause_of
-from tuning.objective import Objective, race
-from tuning.trials import COMPLETE, CUT, ENDED, FAILED, LOST, TrialRecord, Trials
+from tuning.objective import OBJECTIVES, race
+from tuning.search_config import SearchSettings
+from tuning.trials import COMPLETE, CUT, ENDED, FAILED, LOST, TrialRecord, trials_of
 
 MOST_STARTS = 3
 """A trial that was started so often and got no further each time is given up: what kills it is the trial itself.
@@ -29,11 +30,8 @@ class CrossValidated(keras_tuner.HyperModel):
     """A hypermodel judged on folds. A subclass says what the space is and how one fold is trained.
 
     Args:
-        trials: the records.
-        objective: what is made small or large.
-        folds: their number.
-        race_strength: of the race, see `tuning.objective`; 0 cuts nothing.
-        keep: of how many best trials the models stay on disk.
+        run: the search's folder.
+        config: the search's settings: its objective, folds, race, oracle and how many trials keep their models.
         worker: the name under which trials are recorded.
 
     Attributes:
@@ -43,18 +41,12 @@ class CrossValidated(keras_tuner.HyperModel):
         careful: whether the trial's process has died before: its state is worth saving after every epoch.
     """
 
-    def __init__(
-        self,
-        trials: Trials,
-        objective: Objective,
-        folds: int,
-        race_strength: float = 1.0,
-        keep: int = 1,
-        worker: str = "tuner0",
-    ):
+    def __init__(self, run: Path, config: SearchSettings, worker: str = "tuner0"):
         super().__init__()
-        self.trials, self.objective, self.folds = trials, objective, folds
-        self.race_strength, self.keep, self.worker = race_strength, keep, worker
+        self.trials, self.objective = trials_of(run, config), OBJECTIVES[config.objective]
+        self.folds, self.keep, self.worker = config.folds, config.keep, worker
+        # Hyperband cuts by itself.
+        self.race_strength = 0.0 if config.oracle == "hyperband" else config.race
         self.on_event: Callable[[TrialRecord, dict | None], None] = lambda record, logs: None
         self.ahead: Callable[[int], list[keras_tuner.HyperParameters]] = lambda count: []
         self.restarted = self.careful = False

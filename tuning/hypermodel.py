@@ -1,4 +1,4 @@
-"""The hypermodel of ages: `age_keras.training.protocol.train`, the code of every experiment, trains each fold."""
+"""Age models in a search: hold-out and folds, and the hypermodel, which trains a fold as every experiment does."""
 
 import contextlib
 from dataclasses import replace
@@ -11,11 +11,13 @@ import numpy as np
 
 from age_keras.config.age import AgeConfig
 from age_keras.config.serialization import digest
+from age_keras.data.splits import holdout, inner_split, kfold, refuse_leak
 from age_keras.errors import InputError
 from age_keras.models.age import build_age_model
 from age_keras.models.bundle import save_bundle
 from age_keras.training.heads.batched import alike, can_batch, train_all_heads
 from age_keras.training.heads.linear import TrainedHead
+from age_keras.training.holdout import write_split
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.protocol import Part, Trained, train
 from age_keras.training.study import Study
@@ -32,20 +34,19 @@ class AgeHyperModel(CrossValidated):
     """Age models of a study, trained by `protocol.train`.
 
     Args:
-        study: the opened search.
-        parts: of the folds.
-        space: its name.
-        **search: as for `CrossValidated`.
+        study: The opened search; its configuration is a `SearchConfig`.
+        parts: The folds, from `search_parts`.
+        worker: The name under which trials are recorded.
     """
 
-    def __init__(self, study: Study, parts: list[Part], space: str, **search: Any):
-        super().__init__(folds=len(parts), **search)
-        self.study, self.parts, self.space_name = study, parts, space
+    def __init__(self, study: Study, parts: list[Part], worker: str = "tuner0"):
+        super().__init__(study.run.path, study.config, worker)
+        self.study, self.parts = study, parts
         self._heads: dict[str, list[TrainedHead] | None] = {}
         self._pool = ModelPool()
 
     def space(self, hp: keras_tuner.HyperParameters) -> AgeConfig:
-        return AGE_SPACES[self.space_name](hp, self.study.config)
+        return AGE_SPACES[self.study.config.space](hp, self.study.config)
 
     def build(self, hp: keras_tuner.HyperParameters):
         """The untrained model of a configuration, as `protocol.train` builds it: a `keras.Model`."""
@@ -107,3 +108,47 @@ class AgeHyperModel(CrossValidated):
             "epochs": len(trained.history),
             "curve": [round(float(value), 4) for value in trained.history["val_mae"]],
         }
+
+
+def search_parts(study: Study, folds: int) -> tuple[list[Part], Part]:
+    """The folds of the trials, and the part on which the chosen configuration is measured once.
+
+    The outer hold-out is the table's own `test` part where it has one, else `config.test` of the pages, by writer and
+    age band. All is recorded page by page in the run.
+
+    Returns:
+        A part for each fold, and the outer part: learns from and chooses among what the trials saw, scores the rest.
+
+    Raises:
+        InputError: a leak, no outer writers, or more folds than an age band has writers.
+    """
+    config, table = study.config, study.table
+    outer = _outer(study)
+    seen = np.flatnonzero(~outer)
+    numbers = np.zeros(len(table), np.int64)
+    numbers[seen] = kfold(table.iloc[seen], folds, config.seed, config.bands)
+    refuse_leak(table, numbers)
+    write_split(study, np.where(outer, "test", "oof"), [numbers])
+    fraction = config.training.selection_fraction
+    parts = []
+    for fold in range(1, folds + 1):
+        learn, choose = inner_split(table, (numbers != fold) & ~outer, fraction, config.seed + fold, config.bands)
+        parts.append(Part(f"fold{fold}", learn, choose, numbers == fold, fold))
+    learn, choose = inner_split(table, ~outer, fraction, config.seed, config.bands)
+    return parts, Part("outer", learn, choose, outer)
+
+
+def _outer(study: Study) -> np.ndarray:
+    config, table = study.config, study.table
+    if config.use_split and "Split" in table and table["Split"].notna().all():
+        outer = table["Split"].to_numpy(str) == "test"
+        refuse_leak(table, outer)
+    elif config.test > 0:
+        outer = holdout(table, 0.0, config.test, config.seed, config.bands) == "test"
+    else:
+        outer = np.zeros(len(table), bool)
+    if not outer.any():
+        raise InputError("A search needs writers that no trial sees: give --test a share of the pages, as 0.15.")
+    if outer.all():
+        raise InputError("All pages are in the `test` part of the table's split: give --no-use-split.")
+    return outer

@@ -6,10 +6,10 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 
-from age_keras.config.age import AgeConfig
 from age_keras.training.protocol import Part
 from age_keras.training.study import Study
 from age_keras.training.units import gather, train_unit
+from tuning.search_config import SearchConfig
 from tuning.spaces import AGE_SPACES
 from tuning.trials import TrialRecord
 
@@ -29,14 +29,14 @@ class Measured:
     constant: float
 
 
-def chosen_config(base: AgeConfig, space: str, record: TrialRecord) -> AgeConfig:
+def chosen_config(base: SearchConfig, record: TrialRecord) -> SearchConfig:
     """The configuration of a trial."""
     hp = keras_tuner.HyperParameters()
     hp.values = dict(record.parameters)
-    return AGE_SPACES[space](hp, base)
+    return AGE_SPACES[base.space](hp, base)
 
 
-def measure(study: Study, outer: Part, config: AgeConfig, trial: str, progress: bool = True) -> Measured:
+def measure(study: Study, outer: Part, config: SearchConfig, trial: str, progress: bool = True) -> Measured:
     """Trains the choice and the default on everything that the trials saw, and scores them on the rest, once.
 
     Both are kept as models, `checkpoints/<backbone>-trial<name>.keras` and `-default.keras`, and resume like any

@@ -10,7 +10,8 @@ import contextlib
 import copy
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +22,8 @@ from keras_tuner.oracles import BayesianOptimizationOracle, GridSearchOracle, Hy
 
 from age_keras.errors import InputError
 from age_keras.files import write_json
-from tuning.sweeps import fewest_trials, one_sweep
+from tuning.search_config import SearchSettings
 
-OracleName = Literal["random", "hyperband", "bayesian", "grid"]
 SAME_FAILURES = 3
 HYPERBAND_FACTOR = 2
 
@@ -203,34 +203,29 @@ class DurableGrid(Durable, GridSearchOracle):
 
 
 def make_oracle(
-    name: OracleName,
+    config: SearchSettings,
     path: Path,
     space: keras_tuner.HyperParameters,
     direction: Literal["min", "max"],
-    trials: int,
-    folds: int,
-    seed: int,
     failure: Callable[[str], tuple[str, str]],
 ) -> keras_tuner.Oracle:
-    """An oracle that asks for at most so many trials.
+    """The oracle of a search, without its state.
 
     Args:
-        name: which.
-        path: the file of its state.
-        space: all hyper-parameters, declared.
-        direction: of the objective.
-        trials: at most; 0 for as many as the oracle has.
-        folds: of a whole trial.
-        seed: of its choices.
-        failure: see `Durable`.
+        config: The search's settings.
+        path: The file of its state.
+        space: All hyper-parameters, declared.
+        direction: Of the objective.
+        failure: See `Durable`.
 
     Raises:
         InputError: too few trials for Hyperband to run one of them on all folds.
     """
+    name, trials, folds = config.oracle, config.trials, config.folds
     shared = {
         "objective": keras_tuner.Objective("objective", direction),
         "hyperparameters": space,
-        "seed": seed + 1,  # Keras Tuner takes a seed of 0 for none.
+        "seed": config.seed + 1,  # Keras Tuner takes a seed of 0 for none.
         "max_consecutive_failed_trials": 10**9,  # `Durable` looks at the causes instead.
     }
     if name == "hyperband":
@@ -248,3 +243,42 @@ def make_oracle(
         oracle = {"random": DurableRandom, "grid": DurableGrid}[name](max_trials=trials or None, **shared)
     oracle.path, oracle.failure, oracle.verbose = path, failure, 0
     return oracle
+
+
+def total_folds(oracle: keras_tuner.Oracle, folds: int) -> int:
+    """Folds that all trials of a search train; 0 where the number of trials is not known.
+
+    Args:
+        oracle: from `make_oracle`.
+        folds: of a whole trial.
+    """
+    if isinstance(oracle, HyperbandOracle):
+        return folds_of(oracle, oracle.max_trials)
+    return (oracle.max_trials or 0) * folds
+
+
+def one_sweep(oracle: HyperbandOracle) -> int:
+    """Trials of one sweep over all of Hyperband's brackets."""
+    return sum(1 for _ in _sweep(oracle))
+
+
+def fewest_trials(oracle: HyperbandOracle) -> int:
+    """Trials until the first of them runs on all folds."""
+    first = oracle._get_num_brackets() - 1
+    return sum(oracle._get_size(first, number) for number in range(first)) + 1
+
+
+def folds_of(oracle: HyperbandOracle, trials: int) -> int:
+    """Folds that so many trials train, in the order of one worker; what a round before has trained is not counted."""
+    whole, rest = divmod(trials, one_sweep(oracle))
+    return whole * sum(_sweep(oracle)) + sum(islice(_sweep(oracle), rest))
+
+
+def _sweep(oracle: HyperbandOracle) -> Iterator[int]:
+    """The new folds of each trial of a sweep."""
+    for bracket in reversed(range(oracle._get_num_brackets())):
+        before = 0
+        for number in range(oracle._get_num_rounds(bracket)):
+            folds = oracle._get_epochs(bracket, number)
+            yield from [folds - before] * oracle._get_size(bracket, number)
+            before = folds

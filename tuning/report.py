@@ -49,7 +49,7 @@ def write_search_report(run: Path, board: bool = True) -> Path:
 
     figures = draw_figures(run / "figures", trials)
     if board:
-        from tuning.board import write_board
+        from tuning.tensorboard import write_board
 
         write_board(run / "tensorboard" / "trials", trials)
     text = "\n\n".join(

@@ -1,4 +1,4 @@
-"""What a search is asked for."""
+"""What a search is asked for. Loads neither Keras nor Keras Tuner, so that a typo is answered at once."""
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -7,58 +7,82 @@ from typing import Literal
 from age_keras.config.age import AgeConfig, TrainingConfig
 from age_keras.config.serialization import digest
 from age_keras.errors import InputError
-from tuning.objective import ObjectiveName
-from tuning.oracles import OracleName
 
 
-@dataclass(frozen=True)
-class SearchConfig(AgeConfig):
-    """A search over configurations of age models.
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """What every search has, whatever its trials train.
 
     Attributes:
-        training: the protocol; by default the linear heads of a trial's folds train together.
-        space: `mission` (dropout, learning rate, unfreeze ratio) or `wide` (see `tuning.spaces`).
-        oracle: what proposes trials; `hyperband` gives a trial few folds first and more if it is promising.
-        trials: at most so many; a larger number goes on with the same search. 0: as many as a grid has.
-        folds: writer-disjoint, of every trial.
-        objective: mean over the folds of `mae`, `skill` or `band_mae`.
-        race: how soon bad trials are cut (`tuning.objective`); larger is later, 0 never. Hyperband cuts by itself.
-        keep: of how many best trials the folds' models stay on disk.
+        oracle: What proposes trials. `hyperband` trains the first folds of most trials, and all folds of the best.
+        trials: Maximum number of trials. A larger number continues the same search. 0 tries the whole grid, or runs
+            Hyperband's brackets once.
+        folds: Number of folds of every trial.
+        race: How soon bad trials are stopped, in standard errors (see `tuning.objective`). A larger number stops them
+            later, 0 never. Hyperband stops trials by its own rule.
+        keep: Number of best trials whose models stay on disk.
     """
 
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(batched_heads=True))
-    space: Literal["mission", "wide"] = "mission"
-    oracle: OracleName = "random"
+    oracle: Literal["random", "hyperband", "bayesian", "grid"] = "random"
     trials: int = 20
     folds: int = 5
-    objective: ObjectiveName = "mae"
     race: float = 1.0
     keep: int = 1
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.runtime.workers != 1:
-            raise InputError("A search has workers of its own: give --workers instead of --runtime.workers.")
-        refuse_bad_search(self.trials, self.folds, self.race, self.keep, self.oracle)
+    def check_search(self) -> None:
+        """Raises `InputError` for numbers that no search can have."""
+        if self.folds < 2:
+            raise InputError(f"`folds` must be at least 2. Received: folds={self.folds}.")
+        if self.trials < 0 or (self.trials == 0 and self.oracle in ("random", "bayesian")):
+            raise InputError(
+                f"`trials` must be at least 1 for the {self.oracle} oracle. Received: trials={self.trials}."
+            )
+        if self.race < 0:
+            raise InputError(f"`race` must not be negative. Received: race={self.race}.")
+        if self.keep < 0:
+            raise InputError(f"`keep` must not be negative. Received: keep={self.keep}.")
 
     @property
     def run_name(self) -> str:
         """The run's name: the same for any number of trials, so that a search can be made longer."""
-        same = replace(self, trials=1, run=None, fresh=False, runs=Path("runs"))
-        return self.run or digest(same)
+        return self.run or digest(replace(self, trials=1, run=None, fresh=False, runs=Path("runs")))
+
+
+@dataclass(frozen=True)
+class SearchConfig(SearchSettings, AgeConfig):
+    """A search over configurations of age models.
+
+    Attributes:
+        training: The protocol. By default the linear heads of a trial's folds train together.
+        space: The hyper-parameters: `basic` (dropout, learning rate, unfreeze ratio) or `wide` (see `tuning.spaces`).
+        objective: What ranks trials, as its mean over the folds: `mae`, `skill` or `band_mae`.
+    """
+
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(batched_heads=True))
+    space: Literal["basic", "wide"] = "basic"
+    objective: Literal["mae", "skill", "band_mae"] = "mae"
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.check_search()
+        if self.runtime.workers != 1:
+            raise InputError(
+                "A search does not use --runtime.workers: `python -m tuning.search --workers N` spreads its trials. "
+                f"Received: runtime.workers={self.runtime.workers}."
+            )
 
 
 @dataclass(frozen=True)
 class ClusterConfig(SearchConfig):
-    """A search, and on which machines.
+    """A search, and on which machines it runs.
 
     Attributes:
-        workers: start a chief and so many workers on this machine; 0 searches in this process.
-        role: `chief` or `worker` of a search over several machines, which share the folder `runs`.
-        chief: `HOST:PORT` of the chief.
-        patience: seconds for which a worker waits for a chief that does not answer, and a chief for a silent worker.
-        worker_name: of this worker; another one on every machine. By default host and process number.
-        restarted: it takes the place of a worker of its name that died; a trial that kills it three times is given up.
+        workers: Start a chief and this many workers on this machine. 0 runs the search in this process.
+        role: `chief` or `worker` of a search over several machines that share the folder `runs`.
+        chief: Address of the chief, `HOST:PORT`.
+        patience: Seconds for which a worker waits for a chief that does not answer, and a chief for a silent worker.
+        worker_name: Name of this worker, different on every machine. Defaults to the host and the process number.
+        restarted: This worker replaces one of the same name that died. A trial that kills it three times is given up.
     """
 
     workers: int = 0
@@ -72,14 +96,34 @@ class ClusterConfig(SearchConfig):
         super().__post_init__()
         if self.workers < 0:
             raise InputError(f"`workers` must not be negative. Received: workers={self.workers}.")
-        if self.role != "alone" and not self.chief:
-            raise InputError(f"--role {self.role} needs the chief's address: --chief HOST:PORT.")
-        if self.role == "alone" and self.chief:
-            raise InputError("--chief needs a role: --role chief on the chief's machine, --role worker on the others.")
         if self.role != "alone" and self.workers:
             raise InputError("--workers starts its own chief and workers: leave --role and --chief out.")
+        if self.role != "alone":
+            _ = self.address  # Refuses what is not an address.
+        elif self.chief:
+            raise InputError("--chief needs a role: --role chief on the chief's machine, --role worker on the others.")
+        if self.role != "worker" and (self.worker_name or self.restarted):
+            raise InputError("--worker-name and --restarted belong to a worker: give them with --role worker only.")
         if self.patience <= 0:
             raise InputError(f"`patience` must be positive. Received: patience={self.patience}.")
+        if self.role == "alone" and not self.workers and self.patience != ClusterConfig.patience:
+            raise InputError(
+                "--patience is for a search with several processes: give --workers, or --role and --chief."
+            )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The chief's host and port.
+
+        Raises:
+            InputError: `chief` is not `HOST:PORT`.
+        """
+        host, _, port = (self.chief or "").rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise InputError(
+                f"--role {self.role} needs the chief's address, as --chief 10.0.0.5:8787. Received: chief={self.chief}."
+            )
+        return host, int(port)
 
     @property
     def search(self) -> SearchConfig:
@@ -90,13 +134,3 @@ class ClusterConfig(SearchConfig):
     def run_name(self) -> str:
         """The same on all machines, whatever their role."""
         return self.search.run_name
-
-
-def refuse_bad_search(trials: int, folds: int, race: float, keep: int, oracle: OracleName) -> None:
-    """Raises `InputError` for numbers that no search can have."""
-    if folds < 2:
-        raise InputError(f"`folds` must be at least 2. Received: folds={folds}.")
-    if trials < 0 or (trials == 0 and oracle in ("random", "bayesian")):
-        raise InputError(f"`trials` must be at least 1 for the {oracle} oracle. Received: {trials}.")
-    if race < 0 or keep < 0:
-        raise InputError(f"`race` and `keep` must not be negative. Received: race={race}, keep={keep}.")

@@ -22,14 +22,13 @@ from age_keras.characters.experiment import CharacterRun
 from age_keras.characters.model.recogniser import RecogniserConfig
 from age_keras.characters.training.train import RecogniserTraining
 from age_keras.cli import exit_code
-from age_keras.config.serialization import digest, to_dict
+from age_keras.config.serialization import to_dict
 from age_keras.errors import InputError
-from tuning.oracles import OracleName
-from tuning.search_config import refuse_bad_search
+from tuning.search_config import SearchSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigitsSearchConfig(CharacterRun):
+class DigitsSearchConfig(SearchSettings, CharacterRun):
     """A search over the recogniser's space (`tuning.spaces.recogniser`).
 
     Attributes:
@@ -38,11 +37,6 @@ class DigitsSearchConfig(CharacterRun):
         model, training: what the space does not name, and the default that the choice is compared with.
         validation: characters that watch the last two trainings, a number or a fraction.
         space, objective: what is searched, and what is made small: the percentage of wrong answers.
-        oracle: what proposes trials; `hyperband` gives a trial few folds first and more if it is promising.
-        trials: at most so many; a larger number goes on with the same search. 0: as many as a grid has.
-        folds: of every trial.
-        race: how soon bad trials are cut (`tuning.objective`); larger is later, 0 never. Hyperband cuts by itself.
-        keep: of how many best trials the folds' models stay on disk.
         seed: of folds, weights, order, augmentation and oracle.
     """
 
@@ -53,20 +47,10 @@ class DigitsSearchConfig(CharacterRun):
     validation: float = 1 / 12
     space: Literal["recogniser"] = "recogniser"
     objective: Literal["error"] = "error"
-    oracle: OracleName = "random"
-    trials: int = 20
-    folds: int = 5
-    race: float = 1.0
-    keep: int = 1
     seed: int = 0
 
     def __post_init__(self):
-        refuse_bad_search(self.trials, self.folds, self.race, self.keep, self.oracle)
-
-    @property
-    def run_name(self) -> str:
-        """The run's name: the same for any number of trials, so that a search can be made longer."""
-        return self.run or digest(replace(self, trials=1, run=None, fresh=False, runs=Path("runs")))
+        self.check_search()
 
 
 def search(config: DigitsSearchConfig) -> Path:
@@ -83,8 +67,7 @@ def _search(config: DigitsSearchConfig) -> Path:
 
     from age_keras.run.folder import Run
     from tuning.characters.hypermodel import RecogniserHyperModel
-    from tuning.objective import OBJECTIVES
-    from tuning.search import allow_more_trials, run_trials, trials_of, with_verdict
+    from tuning.tuner import allow_more_trials, run_trials, with_verdict
 
     allow_more_trials(config, "search_digits")
     settings = replace(config, runs=Path("runs"), run=None, fresh=False)
@@ -97,17 +80,7 @@ def _search(config: DigitsSearchConfig) -> Path:
         data_fingerprint=characters.fingerprint,
         characters=len(characters),
     )
-    hypermodel = RecogniserHyperModel(
-        parts["train"],
-        config.folds,
-        config.model,
-        config.training,
-        config.seed,
-        trials=trials_of(run.path, config),
-        objective=OBJECTIVES[config.objective],
-        race_strength=0.0 if config.oracle == "hyperband" else config.race,
-        keep=config.keep,
-    )
+    hypermodel = RecogniserHyperModel(run.path, config, parts["train"], config.model, config.training, config.seed)
     return with_verdict(
         run.path, lambda: run_trials(run.path, config, hypermodel), lambda: _finish(config, run, parts, hypermodel)
     )
@@ -117,7 +90,7 @@ def _finish(config: DigitsSearchConfig, run, parts: dict, hypermodel) -> Path:
     """Trains the choice and the default on all that the trials saw, and writes the report."""
     from tuning.characters.outcome import write_outcome
     from tuning.report import write_search_report
-    from tuning.search import report_before_an_error
+    from tuning.tuner import report_before_an_error
 
     ranked = hypermodel.trials.ranked()
     if not ranked:

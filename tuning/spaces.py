@@ -1,6 +1,6 @@
 """The spaces that are searched: functions from Keras Tuner's `hp` to a configuration.
 
-    config = mission(hp, base)
+    config = basic(hp, base)
 
 What a space does not name stays as in `base`. Shares of unfrozen layers are a few steps, not a continuum: every trial
 with the same share then shares one frozen prefix, whose features are computed once for the whole search.
@@ -8,7 +8,6 @@ with the same share then shares one frozen prefix, whose features are computed o
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import keras_tuner
 
@@ -16,13 +15,12 @@ from age_keras.characters.model.recogniser import RecogniserConfig
 from age_keras.characters.training.train import RecogniserTraining
 from age_keras.config.age import AgeConfig
 
-SpaceName = Literal["mission", "wide", "recogniser"]
 UNFREEZE = [0.25, 0.0, 0.1, 0.5]  # Keras Tuner takes the first as the default.
 FINE_TUNE_RATE = 0.1
 """The learning rate of fine-tuning, as a share of the head's; the published protocol has 1e-4 and 1e-3."""
 
 
-def mission(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
+def basic(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
     """Dropout, learning rate and share of unfrozen layers, and the backbone where `base` names several."""
     dropout = hp.Float("dropout", 0.0, 0.7, step=0.1, default=0.5)
     rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
@@ -47,8 +45,8 @@ def mission(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
 
 
 def wide(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
-    """The mission's, and head, loss, pooling, optimizer, weight decay, augmentation, its strength, and views."""
-    config = mission(hp, base)
+    """Those of `basic`, and head, loss, pooling, optimizer, weight decay, augmentation, its strength, and views."""
+    config = basic(hp, base)
     head = hp.Choice("head", ["regression", "dldl", "corn", "mean_variance", "quantile"])
     loss = hp.Choice("loss", ["mae", "mse", "huber"], parent_name="head", parent_values=["regression"])
     pooling = hp.Choice("pooling", ["average", "max", "average_max"])
@@ -98,7 +96,7 @@ def recogniser(
 
 
 AGE_SPACES: dict[str, Callable[[keras_tuner.HyperParameters, AgeConfig], AgeConfig]] = {
-    "mission": mission,
+    "basic": basic,
     "wide": wide,
 }
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from age_keras.files import atomic_write, write_json
-from tuning.objective import Objective, mean_and_sd
+from tuning.objective import OBJECTIVES, Objective, mean_and_sd
+from tuning.search_config import SearchSettings
 
 RUNNING, COMPLETE, CUT, FAILED = "running", "complete", "cut", "failed"
 ENDED = (COMPLETE, CUT, FAILED)
@@ -199,6 +200,11 @@ class Trials:
             *(_rounded(by_fold.get(fold)) for fold in range(1, self.folds + 1)),
             record.reason or "",
         ]
+
+
+def trials_of(run: Path, config: SearchSettings) -> Trials:
+    """The records of the search in a run's folder."""
+    return Trials(run / "trials", OBJECTIVES[config.objective], config.folds)
 
 
 def _rounded(value: float | None) -> float | str:

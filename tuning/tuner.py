@@ -1,14 +1,25 @@
-"""Keras Tuner's tuner, with a loop that waits instead of spinning and a state that is never half written."""
+"""Running the trials of a search, whatever they train: Keras Tuner's tuner, the oracle in the run's folder, the end.
 
+The tuner's loop waits instead of spinning, and its state is never half written.
+"""
+
+import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import TrialStatus
 
+from age_keras.errors import InputError
+from age_keras.run.folder import Run
 from tuning.cross_validated import CrossValidated
+from tuning.oracles import make_oracle, total_folds
+from tuning.progress import SearchBar
+from tuning.search_config import SearchSettings
 
+log = logging.getLogger("age_keras")
 IDLE_SECONDS = 1.0
 
 
@@ -61,3 +72,72 @@ class CrossValidationTuner(BaseTuner):
 
     def _populate_initial_space(self) -> None:
         """The space is declared beforehand, without building a model."""
+
+
+class StoppedSearchError(Exception):
+    """A search that stopped because three trials in a row failed for the same cause."""
+
+
+def oracle_of(run: Path, config: SearchSettings, hypermodel: CrossValidated):
+    """The oracle of a search, as it stands in the run's folder or fresh."""
+
+    def failure(trial: str) -> tuple[str, str]:
+        record = hypermodel.trials.read(trial)
+        return (record.cause or "", record.reason or "") if record else ("unknown", "no record")
+
+    return make_oracle(config, run / "oracle.json", hypermodel.declared(), hypermodel.objective.direction, failure)
+
+
+def run_trials(run: Path, config: SearchSettings, hypermodel: CrossValidated, progress: bool = True) -> None:
+    """Runs all trials in this process, or goes on with them.
+
+    Raises:
+        StoppedSearchError: three trials in a row failed for the same cause.
+    """
+    oracle = oracle_of(run, config, hypermodel)
+    bar = SearchBar(hypermodel.trials, total_folds(oracle, config.folds), progress)
+    hypermodel.on_event = bar.on_event
+    try:
+        tuner = CrossValidationTuner(oracle, hypermodel, run)
+        hypermodel.ahead = oracle.ahead
+        tuner.search()
+    finally:
+        bar.close()
+    if oracle.stopped_because:
+        raise StoppedSearchError(oracle.stopped_because)
+    hypermodel.trials.keep_best(hypermodel.keep, over=True)
+
+
+def with_verdict(run: Path, trials: Callable[[], None], end: Callable[[], Path | None]) -> Path | None:
+    """Runs the trials, then the end; a stopped search leaves its report, and is an error that names the cause.
+
+    Raises:
+        InputError: the search stopped.
+    """
+    try:
+        trials()
+    except StoppedSearchError as stopped:
+        report_before_an_error(run)
+        raise InputError(
+            f"The search stopped, since three trials in a row failed for the same cause: {stopped}. "
+            f"Mend it and give the same command again; the trials are in {run / 'trials'}."
+        ) from None
+    return end()
+
+
+def report_before_an_error(run: Path) -> None:
+    """Writes the report of a search that ends with an error; what prevents it is logged, and never hides that error."""
+    try:
+        from tuning.report import write_search_report
+
+        write_search_report(run)
+    except Exception as error:  # Whatever it is, the error that follows matters more.
+        said = " ".join(str(error).split())
+        log.warning("The report in %s cannot be written: %s: %s", run, type(error).__name__, said)
+
+
+def allow_more_trials(config: SearchSettings, experiment: str) -> None:
+    """A search may be made longer: the number of trials in its `config.json` follows the command."""
+    run = Run(config.runs / experiment / config.run_name)
+    if (run.path / "config.json").exists() and not config.fresh:
+        run.write_json("config.json", {**run.read_json("config.json"), "trials": config.trials})

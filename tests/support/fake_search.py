@@ -11,9 +11,7 @@ from pathlib import Path
 
 from age_keras.cli import exit_code
 from tuning.cross_validated import CrossValidated
-from tuning.objective import OBJECTIVES
 from tuning.search_config import ClusterConfig, SearchConfig
-from tuning.trials import Trials
 
 
 class Killed(BaseException):
@@ -24,14 +22,7 @@ class FakeHyperModel(CrossValidated):
     """Two hyper-parameters, three epochs a fold; `log` gets a line for each epoch and each fold trained."""
 
     def __init__(self, run: Path, config: SearchConfig, worker: str = "tuner0", misfortune=None):
-        super().__init__(
-            trials=Trials(run / "trials", OBJECTIVES[config.objective], config.folds),
-            objective=OBJECTIVES[config.objective],
-            folds=config.folds,
-            race_strength=config.race,
-            keep=config.keep,
-            worker=worker,
-        )
+        super().__init__(run, config, worker)
         self.log, self.misfortune = run / "log.txt", misfortune or (lambda hp, fold, epoch: None)
         self.pause = float(os.environ.get("FAKE_PAUSE", "0"))
 
@@ -62,7 +53,7 @@ class FakeHyperModel(CrossValidated):
 
 def run(folder, settings, misfortune=None, restarted=False):
     """Runs a fake search in this process and returns its records."""
-    from tuning.search import run_trials
+    from tuning.tuner import run_trials
 
     hypermodel = FakeHyperModel(folder, settings, misfortune=misfortune)
     hypermodel.restarted = restarted
@@ -104,10 +95,8 @@ def main() -> int:
                 (run / "finished.txt").write_text(str(os.getpid()))
                 return run
 
-            return run_cluster(
-                config, [__file__, *sys.argv[1:]], opened=opened, finish=finish, folder=run, module=False
-            )
-        from tuning.search import run_trials
+            return run_cluster(config, [sys.executable, __file__, *sys.argv[1:]], run, lambda: (opened, finish))
+        from tuning.tuner import run_trials
 
         run_trials(run, config.search, FakeHyperModel(run, config.search, "tuner0", killer()), progress=False)
         return 0

@@ -16,13 +16,11 @@ from age_keras.training.feeds import PatchData
 from age_keras.training.heads.batched import train_all_heads
 from age_keras.training.study import Study
 from tuning import hypermodel as module
-from tuning.hypermodel import AgeHyperModel
+from tuning.hypermodel import AgeHyperModel, search_parts
 from tuning.measure import chosen_config, difference, measure
-from tuning.objective import OBJECTIVES
-from tuning.parts import search_parts
 from tuning.search_config import SearchConfig
-from tuning.spaces import mission, recogniser, wide
-from tuning.trials import TrialRecord, Trials
+from tuning.spaces import basic, recogniser, wide
+from tuning.trials import TrialRecord
 
 PAGES, PATCHES = 32, 2
 CONFIG = SearchConfig(
@@ -52,14 +50,13 @@ def study(tmp_path, inked_pages, config=CONFIG):
     return Study(config, run, Samples(tmp_path, table), data, False)
 
 
-def hypermodel(opened, parts, **changes):
-    trials = Trials(opened.run.path / "trials", OBJECTIVES["mae"], len(parts))
-    return AgeHyperModel(opened, parts, "mission", trials=trials, objective=OBJECTIVES["mae"], **changes)
+def hypermodel(opened, parts):
+    return AgeHyperModel(opened, parts)
 
 
 def values(**given):
     hp = keras_tuner.HyperParameters()
-    mission(hp, CONFIG)
+    basic(hp, CONFIG)
     hp.values = {**hp.values, **given}
     return hp
 
@@ -93,7 +90,7 @@ def test_a_trial_killed_in_its_second_fold_goes_on_there_and_its_choice_is_measu
     assert result["objective"] == pytest.approx(np.mean([fold["mae"] for fold in record.folds]))
     assert [len(fold["curve"]) for fold in record.folds] == [3, 3]
     assert {path.name for path in again.trials.room("0").iterdir()} == {"fold1.keras", "fold2.keras"}
-    measured = measure(opened, outer, chosen_config(opened.config, "mission", record), "0", progress=False)
+    measured = measure(opened, outer, chosen_config(opened.config, record), "0", progress=False)
     assert len(measured.rows) == outer.score.sum()
     gain, low, high = difference(measured)
     assert low <= gain <= high
@@ -143,10 +140,10 @@ def test_heads_of_several_trials_train_together_and_are_what_they_are_alone(tmp_
 
 
 def test_a_share_of_nothing_trains_the_head_alone():
-    config = mission(values(unfreeze=0.0, dropout=0.2, learning_rate=1e-3), CONFIG)
+    config = basic(values(unfreeze=0.0, dropout=0.2, learning_rate=1e-3), CONFIG)
     assert (config.training.fine_tune.epochs, config.training.head.epochs) == (0, 2)
     assert config.model.dropout == 0.2
-    assert mission(values(unfreeze=0.5), CONFIG).training.fine_tune.unfreeze == 0.5
+    assert basic(values(unfreeze=0.5), CONFIG).training.fine_tune.unfreeze == 0.5
 
 
 def test_every_point_of_the_wide_space_is_a_configuration():

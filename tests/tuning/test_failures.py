@@ -8,8 +8,8 @@ from fake_search import FakeHyperModel
 
 from age_keras.errors import InputError
 from tuning.failures import cause_of
-from tuning.search import StoppedSearchError, run_trials
 from tuning.search_config import SearchConfig
+from tuning.tuner import StoppedSearchError, run_trials
 
 CONFIG = SearchConfig(oracle="grid", trials=0, folds=2, race=0.0)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from fake_search import FakeHyperModel
 
-from tuning.search import run_trials
 from tuning.search_config import SearchConfig
+from tuning.tuner import run_trials
 
 SCRIPT = Path(__file__).parents[1] / "support" / "fake_search.py"
 BOUND = 200  # Seconds for one process, which loads TensorFlow on a busy machine.

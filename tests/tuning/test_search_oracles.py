@@ -9,8 +9,8 @@ from fake_search import FakeHyperModel, Killed, run
 
 from age_keras.errors import InputError
 from tuning import tuner
-from tuning.search import StoppedSearchError, run_trials
 from tuning.search_config import SearchConfig
+from tuning.tuner import StoppedSearchError, run_trials
 
 ORACLES = ("random", "grid", "hyperband", "bayesian")
 

@@ -12,9 +12,10 @@ from age_keras.errors import InputError
 from age_keras.run.folder import Run
 from tuning.importance import importances
 from tuning.report import main, write_search_report
-from tuning.search import StoppedSearchError, finish, run_trials, with_verdict
+from tuning.search import finish
 from tuning.search_config import SearchConfig
 from tuning.search_digits import _finish as finish_digits
+from tuning.tuner import StoppedSearchError, run_trials, with_verdict
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def searched(tmp_path_factory):
 
 def write_facts(folder, oracle):
     """What the report reads of a search's configuration."""
-    facts = {"space": "mission", "oracle": oracle, "objective": "mae", "folds": 3, "race": 1.0, "seed": 0}
+    facts = {"space": "basic", "oracle": oracle, "objective": "mae", "folds": 3, "race": 1.0, "seed": 0}
     (folder / "config.json").write_text(json.dumps({**facts, "bands": [15, 25, 50]}))
 
 

@@ -13,6 +13,7 @@ from age_keras.characters.model.recogniser import RecogniserConfig
 from age_keras.characters.training.seeds import fresh_recogniser, save_model
 from age_keras.characters.training.train import RecogniserTraining, predict_probabilities, train_recogniser
 from tuning.cross_validated import CrossValidated, OnEpoch
+from tuning.search_config import SearchSettings
 from tuning.spaces import recogniser
 
 
@@ -31,26 +32,26 @@ class RecogniserHyperModel(CrossValidated):
     """Recognisers of some characters. The figure of a fold is `error`, percent of wrong answers.
 
     Args:
-        characters: what is learnt from; leave out what a later test must not have seen.
-        folds: their number.
-        model, training: what the space does not name.
-        seed: of folds, weights, order and augmentation.
-        **search: as for `CrossValidated`, with the objective `error`.
+        run: The search's folder.
+        config: The search's settings, with the objective `error`.
+        characters: What is learnt from; leave out what a later test must not have seen.
+        model, training: What the space does not name.
+        seed: Of folds, weights, order and augmentation.
     """
 
     def __init__(
         self,
+        run: Path,
+        config: SearchSettings,
         characters: Characters,
-        folds: int = 5,
-        model: RecogniserConfig | None = None,
-        training: RecogniserTraining | None = None,
+        model: RecogniserConfig,
+        training: RecogniserTraining,
         seed: int = 0,
-        **search: Any,
     ):
-        super().__init__(folds=folds, **search)
+        super().__init__(run, config)
         self.characters, self.seed = characters, seed
-        self.model, self.training = model or RecogniserConfig(), training or RecogniserTraining()
-        self.numbers = character_folds(characters, folds, seed)
+        self.model, self.training = model, training
+        self.numbers = character_folds(characters, self.folds, seed)
 
     def space(self, hp: keras_tuner.HyperParameters) -> tuple[RecogniserConfig, RecogniserTraining]:
         return recogniser(hp, self.model, self.training)

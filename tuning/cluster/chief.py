@@ -12,9 +12,10 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
 from age_keras.errors import InputError
 from age_keras.files import atomic_write
-from tuning.sweeps import total_folds
+from tuning.cluster.liveness import Heartbeats
+from tuning.oracles import total_folds
+from tuning.progress import SearchBar
 from tuning.trials import Trials
-from tuning.watch import SearchBar
 
 TICK = 0.5
 
@@ -47,7 +48,7 @@ def serve(oracle: keras_tuner.Oracle, trials: Trials, address: tuple[str, int], 
         raise InputError(f"The chief cannot listen on {host}:{port}: the port is taken, or not of this machine.")
     server.start()
     bar = SearchBar(trials, total_folds(oracle, trials.folds))
-    hearts = Hearts(workers, patience)
+    hearts = Heartbeats(workers, patience)
     try:
         while not (
             (servicer.stop_triggered or oracle.stopped_because)
@@ -68,46 +69,3 @@ def serve(oracle: keras_tuner.Oracle, trials: Trials, address: tuple[str, int], 
     finally:
         bar.close()
         server.stop(grace=1.0).wait()
-
-
-class Hearts:
-    """Which workers live: those whose file changed lately, by the chief's own clock.
-
-    Args:
-        folder: of the workers' files.
-        patience: seconds.
-    """
-
-    def __init__(self, folder: Path, patience: float):
-        self.folder, self.patience = folder, patience
-        self.seen: dict[str, tuple[str, float]] = {}
-
-    def alive(self) -> set[str]:
-        """Names of the workers whose hearts beat."""
-        self._look()
-        now = time.monotonic()
-        return {name for name, (_, at) in self.seen.items() if now - at <= self.patience}
-
-    def silent(self, names: set[str]) -> set[str]:
-        """Those of some workers that have had their time and do not beat."""
-        self._look()
-        now = time.monotonic()
-        for name in names:
-            self.seen.setdefault(name, ("", now))  # Begun before this chief, or not beating yet.
-        return names - self.alive()
-
-    def died(self, name: str) -> bool:
-        """Whether a silent worker was killed: it beat in this chief's time, and did not end in order.
-
-        One that ends in order, or is interrupted, takes its file away.
-        """
-        return bool(self.seen.get(name, ("", 0.0))[0]) and (self.folder / f"{name}.beat").exists()
-
-    def _look(self) -> None:
-        for path in self.folder.glob("*.beat"):
-            try:
-                beat = path.read_text(encoding="utf-8")
-            except FileNotFoundError:
-                continue
-            if self.seen.get(path.stem, ("", 0.0))[0] != beat:
-                self.seen[path.stem] = (beat, time.monotonic())

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from age_keras.training.distributed.devices import gpus, share
-from tuning.cluster.roles import ALL_DIED_EXIT, LOST_CHIEF_EXIT
-from tuning.cluster.supervised import SUPERVISOR
+from tuning.cluster.liveness import ALL_DIED_EXIT, LOST_CHIEF_EXIT, SUPERVISOR
 from tuning.search_config import ClusterConfig
 
 MOST_RESTARTS = 20

@@ -9,8 +9,7 @@ from age_keras.characters.data.characters import Characters
 from age_keras.characters.model.recogniser import small_config
 from age_keras.characters.training.train import RecogniserTraining
 from tuning.characters.hypermodel import RecogniserHyperModel, character_folds
-from tuning.objective import OBJECTIVES
-from tuning.trials import Trials
+from tuning.search_digits import DigitsSearchConfig
 
 
 @pytest.fixture
@@ -37,15 +36,13 @@ def test_folds_keep_writers_together_or_classes_balanced(characters):
 
 @pytest.mark.slow
 def test_a_trial_is_cross_validated(characters, tmp_path):
-    trials = Trials(tmp_path / "trials", OBJECTIVES["error"], 2)
     training = RecogniserTraining(epochs=2, batch_size=16, augment=False)
-    model = RecogniserHyperModel(
-        characters, 2, small_config(), training, trials=trials, objective=OBJECTIVES["error"], keep=0
-    )
+    config = DigitsSearchConfig(folds=2, keep=0)
+    model = RecogniserHyperModel(tmp_path, config, characters, small_config(), training)
     hp = model.declared()
     hp.values |= {"units": 32, "attention": "none", "recurrence": "none"}
     result = model.fit(hp, trial_id="0")
-    record = trials.read("0")
+    record = model.trials.read("0")
     assert [fold["epochs"] for fold in record.folds] == [2, 2]
     assert result["objective"] == pytest.approx(np.mean(record.column("error")))
     assert 0 <= result["objective"] <= 100

@@ -13,12 +13,13 @@ from fake_search import FakeHyperModel
 
 from age_keras.errors import InputError
 from age_keras.training.distributed.devices import share
-from tuning.cluster.chief import Hearts, serve
-from tuning.cluster.roles import Heart, address, run_cluster
+from tuning.cluster.chief import serve
+from tuning.cluster.liveness import Heartbeat, Heartbeats
+from tuning.cluster.roles import run_cluster
 from tuning.cluster.supervisor import free_port, without_workers
-from tuning.search import oracle_of
 from tuning.search_config import ClusterConfig
 from tuning.trials import LOST, TrialRecord
+from tuning.tuner import oracle_of
 
 
 @pytest.fixture
@@ -34,6 +35,11 @@ def config(port, **changes):
     return ClusterConfig(**{**given, **changes})
 
 
+def fakes(folder, settings):
+    """What a worker of some name runs."""
+    return lambda name: (folder, FakeHyperModel(folder, settings.search, name))
+
+
 @pytest.mark.usefixtures("_clean")
 def test_a_lost_workers_trial_goes_to_the_next_and_all_ends_in_order(tmp_path, capsys):
     settings = config(free_port(), worker_name="second")
@@ -42,10 +48,10 @@ def test_a_lost_workers_trial_goes_to_the_next_and_all_ends_in_order(tmp_path, c
     # The first worker takes a trial, and is never heard of again.
     lost = oracle.create_trial("first").trial_id
     chief = threading.Thread(
-        target=serve, args=(oracle, hypermodel.trials, address(settings.chief), tmp_path / "workers", 3.0)
+        target=serve, args=(oracle, hypermodel.trials, settings.address, tmp_path / "workers", 3.0)
     )
     chief.start()
-    code = run_cluster(settings, [], opened=lambda name: (tmp_path, FakeHyperModel(tmp_path, settings.search, name)))
+    code = run_cluster(settings, [], tmp_path, lambda: (fakes(tmp_path, settings), None))
     chief.join(timeout=30)
     assert code == 0
     assert not chief.is_alive()
@@ -67,14 +73,14 @@ def test_only_a_worker_killed_in_the_chiefs_time_is_recorded_as_lost(tmp_path):
     workers.mkdir()
     (workers / "before.beat").write_text("1 1")  # It was stopped, with the chief of its time.
     (workers / "ended").write_text("in order")
-    chief = threading.Thread(target=serve, args=(oracle, trials, address(settings.chief), workers, 2.0))
+    chief = threading.Thread(target=serve, args=(oracle, trials, settings.address, workers, 2.0))
     chief.start()
     until = time.monotonic() + 30
     while (workers / "ended").exists() or (workers / "before.beat").exists():
         assert time.monotonic() < until
         time.sleep(0.05)
     (workers / "killed.beat").write_text("2 1")
-    with Heart(workers, "ended"):
+    with Heartbeat(workers, "ended"):
         time.sleep(1.5)
     while oracle.ongoing_trials:
         assert time.monotonic() < until
@@ -93,7 +99,7 @@ def test_only_a_worker_killed_in_the_chiefs_time_is_recorded_as_lost(tmp_path):
 def test_a_worker_without_a_chief_says_so_and_stops(tmp_path, capsys):
     settings = config(free_port(), patience=2.0, worker_name="lonely")
     begin = time.monotonic()
-    code = run_cluster(settings, [], opened=lambda name: (tmp_path, FakeHyperModel(tmp_path, settings.search, name)))
+    code = run_cluster(settings, [], tmp_path, lambda: (fakes(tmp_path, settings), None))
     assert code == 3
     assert time.monotonic() - begin < 30
     assert f"the chief at {settings.chief} has not answered for 2 seconds" in capsys.readouterr().err
@@ -101,7 +107,7 @@ def test_a_worker_without_a_chief_says_so_and_stops(tmp_path, capsys):
 
 DEAF = """
 import signal, time
-from tuning.cluster.roles import ChiefWatch
+from tuning.cluster.liveness import ChiefWatch
 signal.signal(signal.SIGINT, {handler})
 with ChiefWatch("127.0.0.1", {port}, 1.0, "the chief is lost"):
     time.sleep(60)
@@ -121,15 +127,15 @@ def test_a_worker_in_the_background_of_a_script_hears_the_interrupt(tmp_path):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # As a shell leaves it.
     settings = config(free_port(), patience=1.0)
     try:
-        run_cluster(settings, [], opened=lambda name: (tmp_path, FakeHyperModel(tmp_path, settings.search, name)))
+        run_cluster(settings, [], tmp_path, lambda: (fakes(tmp_path, settings), None))
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def test_a_heart_that_stops_is_seen(tmp_path):
-    hearts = Hearts(tmp_path, patience=1.5)
-    with Heart(tmp_path, "w"):
+    hearts = Heartbeats(tmp_path, patience=1.5)
+    with Heartbeat(tmp_path, "w"):
         time.sleep(0.5)
         assert hearts.alive() == {"w"}
         time.sleep(2.0)
@@ -170,8 +176,14 @@ def test_flags_that_do_not_fit_together_are_refused():
         ClusterConfig(role="worker")
     with pytest.raises(InputError, match="leave --role"):
         ClusterConfig(role="chief", chief="a:1", workers=2)
-    with pytest.raises(InputError, match="HOST:PORT"):
-        address("localhost")
+    for bad in ("localhost", "host:0", "host:port", ":8787"):
+        with pytest.raises(InputError, match=f"chief={bad}"):
+            ClusterConfig(role="worker", chief=bad)
+    for ignored in ({"worker_name": "a"}, {"restarted": True}, {"patience": 5.0}, {"chief": "a:1"}):
+        with pytest.raises(InputError):
+            ClusterConfig(**ignored)
+    with pytest.raises(InputError, match="belong to a worker"):
+        ClusterConfig(role="chief", chief="a:1", worker_name="a")
     assert without_workers(["--trials", "3", "--workers", "4", "--workers=2"]) == ["--trials", "3"]
 
 

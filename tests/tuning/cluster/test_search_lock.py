@@ -12,7 +12,7 @@ from tuning.search_config import SearchConfig
 
 HOLD = "import sys, pathlib; from tuning.cluster.lock import only_search\nwith only_search(pathlib.Path(sys.argv[1])): "
 HOLD += "print('held', flush=True); sys.stdin.read()"
-WATCH = "import time; from tuning.cluster.supervised import end_with_the_supervisor as end; end(3); time.sleep({})"
+WATCH = "import time; from tuning.cluster.liveness import end_with_the_supervisor as end; end(3); time.sleep({})"
 
 
 def test_a_second_search_in_a_run_is_refused_until_the_first_has_died(tmp_path, monkeypatch):

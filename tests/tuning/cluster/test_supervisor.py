@@ -43,7 +43,7 @@ def test_the_chief_sees_no_gpu(tmp_path, monkeypatch):
 def test_the_measurement_follows_trials_that_ended_in_order(code, ends, tmp_path, monkeypatch):
     ended = []
     monkeypatch.setattr(supervisor, "supervise", lambda *_: code)
-    assert run_cluster(ClusterConfig(workers=1), [], finish=lambda: ended.append(1), folder=tmp_path / "run") == code
+    assert run_cluster(ClusterConfig(workers=1), [], tmp_path / "run", lambda: (None, lambda: ended.append(1))) == code
     assert len(ended) == ends
 
 

@@ -3,10 +3,10 @@
 import pytest
 from fake_search import FakeHyperModel, Killed, run
 
-from tuning.search import oracle_of
+from tuning.oracles import total_folds
+from tuning.progress import SearchBar
 from tuning.search_config import SearchConfig
-from tuning.sweeps import total_folds
-from tuning.watch import SearchBar
+from tuning.tuner import oracle_of
 
 
 @pytest.mark.parametrize(("trials", "folds"), [(10, 17), (11, 19), (21, 55), (30, 70)])
