@@ -34,7 +34,7 @@ from age_keras.config.age import RuntimeConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.models.age import build_age_model, unfreeze
 from age_keras.prefix.cache.cache import FeatureCache
-from age_keras.prefix.split import split_model
+from age_keras.prefix.cut import cut_model
 from age_keras.training.feeds import FeatureFeed, PatchData, PixelFeed
 
 BACKBONES = (
@@ -56,14 +56,14 @@ def measure(backbone: str, size: int, ratio: float, args) -> dict:
     keras.backend.clear_session()
     age = build_age_model(ModelConfig(backbone=backbone, weights="none", batch_norm="inference"), size)
     unfreeze(age, ratio)
-    split = split_model(age.trained)
-    if split.prefix is None:
+    cut = cut_model(age.trained)
+    if cut.prefix is None:
         raise SystemExit(f"{backbone} has nothing to cache at {ratio}.")
     rng, n = np.random.default_rng(0), 2 * args.batch
     patches = rng.integers(0, 256, (n, size, size, 1), dtype=np.uint8)
     store = types.SimpleNamespace(patches=patches, keys=np.arange(n, dtype=np.uint64))
     with tempfile.TemporaryDirectory() as folder:
-        features = FeatureCache(folder, progress=False).features(split, patches, store.keys)
+        features = FeatureCache(folder, progress=False).features(cut, patches, store.keys)
     shared = {
         "data": PatchData(store, rng.uniform(8, 60, (n, 1)).astype("float32")),
         "training": TrainingConfig(batch_size=args.batch, augment="none"),
@@ -72,9 +72,9 @@ def measure(backbone: str, size: int, ratio: float, args) -> dict:
         "views": 1,
     }
     features.views[0] = features.views[None]
-    feeds = {"plain": PixelFeed(split.whole, **shared), "cached": FeatureFeed(split, features, features, **shared)}
+    feeds = {"plain": PixelFeed(cut.whole, **shared), "cached": FeatureFeed(cut, features, features, **shared)}
     # Rows many times over, so that an epoch is long enough for what it costs besides its steps not to count.
-    steps = {"plain": args.steps, "cached": int(args.steps * min(split.limit, 100))}
+    steps = {"plain": args.steps, "cached": int(args.steps * min(cut.limit, 100))}
     at_once = 1
     if args.calls == "auto":
         at_once = feeds["cached"].steps_at_once(np.resize(np.arange(n), steps["cached"] * args.batch), 1000)
@@ -95,11 +95,11 @@ def measure(backbone: str, size: int, ratio: float, args) -> dict:
 
     times = interleave({name: way(name) for name in feeds}, args.rounds)
     seconds = {name: cpu for name, (_, cpu) in times.items()}
-    reached, s = seconds["plain"] / seconds["cached"], split.suffix_share
-    part, target = 100 * reached / split.limit, 85 if s >= 0.1 else 60
-    values = [backbone, size, ratio, f"{s:.4f}", f"{split.bytes_per_example / 1024:.0f}", at_once]
+    reached, s = seconds["plain"] / seconds["cached"], cut.suffix_fraction
+    part, target = 100 * reached / cut.limit, 85 if s >= 0.1 else 60
+    values = [backbone, size, ratio, f"{s:.4f}", f"{cut.bytes_per_example / 1024:.0f}", at_once]
     values += [f"{1e3 * seconds['plain']:.0f}", f"{1e3 * seconds['cached']:.1f}", f"{reached:.2f}"]
-    values += [f"{split.limit:.2f}", f"{part:.0f}", target, "yes" if part >= target else "no"]
+    values += [f"{cut.limit:.2f}", f"{part:.0f}", target, "yes" if part >= target else "no"]
     return dict(zip(FIELDS, values, strict=True))
 
 

@@ -38,7 +38,7 @@ from age_keras.data.batches.pipeline import batches
 from age_keras.models.age import build_age_model, unfreeze
 from age_keras.prefix.cache.cache import FeatureCache
 from age_keras.prefix.compute import PrefixPass
-from age_keras.prefix.split import split_model
+from age_keras.prefix.cut import cut_model
 from age_keras.training.heads.linear import HeadSettings, LinearHeads
 
 SEED = 0
@@ -69,7 +69,7 @@ def measure(args, views: int) -> dict[str, float]:
     keys = np.arange(1, args.sample + 1, dtype=np.uint64)
     policy = get_policy("published" if views > 1 else "none")
     model = frozen_model(args.backbone, args.size)
-    split = split_model(model)
+    cut = cut_model(model)
     order = {"batch_size": args.batch, "seed": SEED}
 
     def train(model=model):
@@ -81,7 +81,7 @@ def measure(args, views: int) -> dict[str, float]:
         model.evaluate(batches(patches, ages, keys, shuffle=False, epochs=1, **order), verbose=0)
         return args.sample
 
-    plain = PrefixPass(split, patches, keys, computed_in=args.prefix_compute)
+    plain = PrefixPass(cut, patches, keys, computed_in=args.prefix_compute)
     copied = dataclasses.replace(plain, policy=policy, seed=SEED)
     rows = np.arange(args.sample)
 
@@ -96,7 +96,7 @@ def measure(args, views: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         many = 4096  # Rows, so that what an epoch costs besides its rows does not count for the sample alone.
         cache = FeatureCache(folder, progress=False)
-        small = cache.features(split, patches, keys)
+        small = cache.features(cut, patches, keys)
         repeated = np.resize(rows, many)
         features = small.views[None].arrays[0][repeated]
     store = type(small)(
@@ -149,11 +149,11 @@ def run_everything(args, views: int) -> tuple[float, float]:
         model.fit(train, steps_per_epoch=steps, epochs=args.epochs, validation_data=validation, verbose=0)
     plain = time.process_time() - begin
     begin = time.process_time()
-    split = split_model(frozen_model(args.backbone, args.size))
+    cut = cut_model(frozen_model(args.backbone, args.size))
     with tempfile.TemporaryDirectory() as folder:
         cache = FeatureCache(folder, computed_in=args.prefix_compute)
-        copies = cache.features(split, patches, keys, range(views), policy, SEED)
-        as_they_are = cache.features(split, patches, keys)
+        copies = cache.features(cut, patches, keys, range(views), policy, SEED)
+        as_they_are = cache.features(cut, patches, keys)
     LinearHeads(head_settings(fold)).fit(
         copies, as_they_are, ages, keys, epochs=args.epochs, batch_size=args.batch, views=views, seed=SEED
     )

@@ -44,15 +44,15 @@ from age_keras.evaluation.metrics import score
 from age_keras.models.age import build_age_model, unfreeze
 from age_keras.prefix.cache.cache import FeatureCache
 from age_keras.prefix.compute import BATCH
+from age_keras.prefix.cut import CutModel, cut_model
 from age_keras.prefix.reduced import reduced, relative_error
-from age_keras.prefix.split import Split, split_model
 from age_keras.training.heads.linear import HeadSettings, LinearHeads
 
 BACKBONES = ("resnet50", "inception_v3", "inception_resnet_v2", "densenet121", "efficientnetv2_m", "tinyvit_5m")
 BACKBONES += ("mobilevit_xxs", "swinv2_tiny")
 
 
-def cut(backbone: str, size: int, ratio: float, policy: str = "float32") -> Split:
+def cut(backbone: str, size: int, ratio: float, policy: str = "float32") -> CutModel:
     """The same network, cut, under a policy of Keras."""
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(policy)
@@ -61,7 +61,7 @@ def cut(backbone: str, size: int, ratio: float, policy: str = "float32") -> Spli
     finally:
         keras.config.set_dtype_policy("float32")
     unfreeze(age, ratio)
-    return split_model(age.trained)
+    return cut_model(age.trained)
 
 
 def settle(model: keras.Model, patches: np.ndarray) -> None:
@@ -112,7 +112,7 @@ def heads(backbone: str, args) -> None:
         if args.weights == "none":
             settle(age.trained, store.patches[:: max(1, len(store) // BATCH)])
         unfreeze(age, 0.0)
-        split, fold = split_model(age.trained), repeated_kfold(table, 5, 1, 0, ())[0]
+        split, fold = cut_model(age.trained), repeated_kfold(table, 5, 1, 0, ())[0]
         ages, writers = table["Age"].to_numpy(np.float32), pd.factorize(table["Writer"])[0]
         median = np.array([np.median(ages[fold != k]) for k in fold])
         settings = [

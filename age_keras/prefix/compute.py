@@ -16,9 +16,9 @@ import tensorflow as tf
 import age_keras
 from age_keras.data.batches.augment import AUGMENT_VERSION
 from age_keras.data.batches.pipeline import batches
+from age_keras.prefix.cut import CutModel
 from age_keras.prefix.halfway import Halfway
 from age_keras.prefix.reduced import NotReducedError, reduced, relative_error
-from age_keras.prefix.split import Split
 
 BATCH = 32
 MAX_COMPUTE_ERROR = 2**-6
@@ -34,7 +34,7 @@ class PrefixPass:
     """Computes boundary tensors of patches and of their augmented copies.
 
     Attributes:
-        split: with a prefix.
+        cut: with a prefix.
         patches: uint8 (P, H, W, C).
         keys: uint64 (P,), the patches' lasting identities, which choose the augmented copies.
         policy: augments; None for none.
@@ -44,7 +44,7 @@ class PrefixPass:
         computed_in: `float32`, which is as the model itself computes, or `bfloat16` or `float16`, see `reduced`.
     """
 
-    split: Split
+    cut: CutModel
     patches: np.ndarray
     keys: np.ndarray
     policy: keras.layers.Layer | None = None
@@ -63,9 +63,9 @@ class PrefixPass:
             policy["class"] = f"{kind.__module__}.{kind.__name__}"
             versions |= {"age_keras": age_keras.__version__, "augment": AUGMENT_VERSION, "cv2": cv2.__version__}
         return {
-            "model": self.split.model.name,
-            "prefix": self.split.fingerprint(),
-            "boundary": [[list(tensor.shape), tensor.dtype] for tensor in self.split.boundary],
+            "model": self.cut.model.name,
+            "prefix": self.cut.fingerprint(),
+            "boundary": [[list(tensor.shape), tensor.dtype] for tensor in self.cut.boundary],
             "patch": [list(self.patches.shape[1:]), str(self.patches.dtype)],
             "policy": policy,
             "versions": versions,
@@ -130,7 +130,7 @@ class PrefixPass:
             raise NotReducedError("this machine does not have it")
         if not error <= MAX_COMPUTE_ERROR:
             raise NotReducedError(f"it would change their features by more than {100 * MAX_COMPUTE_ERROR:.1f} %")
-        name, precision = self.split.model.name, self.computed_in
+        name, precision = self.cut.model.name, self.computed_in
         log.warning("%s, frozen layers in %s: features differ by %.2g (root mean square).", name, precision, error)
         return error
 
@@ -139,8 +139,8 @@ class PrefixPass:
         """From the pixels of a whole batch to the boundary's tensors."""
         signature = [tf.TensorSpec((self.batch, *self.patches.shape[1:]), self.patches.dtype)]
         if self.computed_in != "float32":
-            return reduced(self.split.prefix, signature, self.computed_in)
-        return tf.function(self.split.prefix, input_signature=signature, autograph=False)
+            return reduced(self.cut.prefix, signature, self.computed_in)
+        return tf.function(self.cut.prefix, input_signature=signature, autograph=False)
 
 
 def patch_identities(patches: np.ndarray, keys: np.ndarray) -> np.ndarray:

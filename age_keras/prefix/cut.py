@@ -1,136 +1,225 @@
-"""The cheapest place to cut a frozen graph: a minimum cut in bytes that moves little work to the trained side."""
+"""The frozen prefix: a model cut in two, so that what never changes is computed once.
 
-from collections import defaultdict, deque
-from collections.abc import Collection, Mapping, Sequence
+    cut = cut_model(model)            # after the `trainable` flags are set; again whenever they change
+    if cut.prefix is not None:          # something can be cached
+        features = cut.prefix(patches)  # a list of arrays, always as in inference
+        cut.suffix.compile(...)
+        cut.suffix.fit(features, ages)  # trains `model` itself: the same layers, the same variables
+    else:
+        cut.whole.compile(...)
+        cut.whole.fit(patches, ages)
 
-from age_keras.prefix.graph import Call, Graph, Slot
+`cut.whole` is `model` from pixels to ages for *plain* training with the same result. Use it instead of `model.fit`:
+Keras' `fit` runs the dropout and drop-connect of frozen layers, and overrides a recorded `training=False`; `whole`
+holds still what `prefix` holds still. The trainable variables of `suffix` and `whole` are `model.trainable_variables`,
+in that order, so an optimizer built for one fits the others. Predict and save with `model`.
 
-FROZEN, TRAINED = "frozen", "trained"
+What is frozen: every operation without a trainable ancestor. A layer without weights that acts in training only
+(dropout, drop-connect) is still active where it is the head's: its name starts with "head", or its `trainable` flag is
+set and no frozen layer with weights follows it, or none comes before it (augmentation inside the model).
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from age_keras.prefix.fingerprint import fingerprint
+from age_keras.prefix.flops import measure
+from age_keras.prefix.graph import (
+    Call,
+    CallsModel,
+    Graph,
+    Slot,
+    draws_random_numbers,
+    elements,
+    read_graph,
+    takes_training,
+)
+from age_keras.prefix.smallest import boundary_of, smallest_cut
 
 
-def boundary_of(graph: Graph, prefix: Collection[Call]) -> list[Slot]:
-    """The tensors that cross from `prefix` to the rest of the graph, in the order in which they are computed."""
-    inside = set(prefix)
-    known = set(graph.inputs).union(*(call.outputs for call in inside))
-    used = [slot for call in graph.calls if call not in inside for slot in call.inputs]
-    return sorted(known.intersection([*used, *graph.outputs]))
+@dataclass(frozen=True)
+class Boundary:
+    """A tensor that crosses the cut: its shape without the batch, and its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * itemsize(self.dtype)
 
 
-def smallest_cut(
-    graph: Graph, frozen: Sequence[Call], flops: Mapping[Call, float], cost: Mapping[Slot, float], budget: float
-) -> list[Call]:
-    """The part of `frozen` before the cut with the smallest cost that leaves at most `budget` more work behind it.
+@dataclass(frozen=True, eq=False)
+class CutModel:
+    """A model cut at the boundary between frozen and trainable.
 
-    Exact as a minimum cut (Ford and Fulkerson 1956) where the budget does not bind. Where it does, work is priced,
-    and the price raised until the cut fits (a Lagrangian relaxation). A price moves all branches that are alike, or
-    none: what then still fits is moved call by call, each with the calls after it, the one that saves most first. So
-    where the budget binds, a cut with fewer bytes may exist, but none that moves one call more.
+    Attributes:
+        model: the model that was cut.
+        whole: `model` for plain training: inputs to outputs, the frozen part as in inference.
+        prefix: inputs to the list of boundary tensors, always as in inference; None where nothing can be cached.
+        suffix: the list of boundary tensors to the model's outputs; None where nothing can be cached.
+        boundary: the tensors that cross.
+        suffix_fraction: the fraction of the floating-point operations that the suffix does; 1 where there is none.
+        flops: floating-point operations of the whole model for one example, forward.
+        graph: the whole model as calls.
+        slots: of the boundary's tensors in the graph.
+    """
+
+    model: keras.Model
+    whole: keras.Model
+    prefix: keras.Model | None
+    suffix: keras.Model | None
+    boundary: tuple[Boundary, ...]
+    suffix_fraction: float
+    flops: float
+    graph: Graph
+    slots: tuple[Slot, ...]
+
+    @property
+    def bytes_per_example(self) -> int:
+        """What a cached example takes, in the boundary's own precision."""
+        return sum(tensor.bytes for tensor in self.boundary)
+
+    @property
+    def limit(self) -> float:
+        """How many times faster a training step can get: (1 + 2s) / (3s), a backward pass being two forward ones."""
+        return (1 + 2 * self.suffix_fraction) / (3 * self.suffix_fraction)
+
+    def fingerprint(self) -> str:
+        """A hash of all that the prefix computes with: its layers, their settings and wiring, and their weights."""
+        if self.prefix is None:
+            raise ValueError(f"A cut without a prefix has no fingerprint. Received: model={self.model.name}")
+        return fingerprint(self.prefix)
+
+
+def cut_model(model: keras.Model, slack: float = 0.02) -> CutModel:
+    """Cuts a model where the frozen part ends.
+
+    Among the cuts that leave at most `slack` more work in the suffix, one with few bytes is taken, mostly the one with
+    the fewest (`smallest_cut`). The model may be flat or nested, Sequential, use a layer twice, and have several inputs
+    and outputs.
 
     Args:
-        graph: the whole model.
-        frozen: the calls that may stand before the cut: with each, all that it depends on.
-        flops: work of each call.
-        cost: of a tensor that crosses, in bytes; infinite where it must not cross.
-        budget: of work, in the units of `flops`.
+        model: a built functional model whose layers carry their `trainable` flags.
+        slack: work that may be moved from the prefix to the suffix to save bytes, as a fraction of a training
+            step's. Defaults to 0.02. Nothing is cached where the prefix does less than this fraction of the whole.
+
+    Returns:
+        The two parts, which share `model`'s layers and variables. Cut again after changing a `trainable` flag.
+
+    Raises:
+        ValueError: the model is not functional.
     """
-    after = _movable(graph, frozen, flops, budget)
-    movable = set(after)
-    if not movable:
-        return list(frozen)
-    # A price this small only breaks ties between cuts of equal bytes.
-    low, high = 0.5 / (1 + sum(flops[call] for call in movable)), None
-    price, best = low, list(frozen)
-    for _ in range(40):
-        prefix = _priced_cut(graph, frozen, movable, flops, cost, price)
-        moved = sum(flops[call] for call in set(frozen).difference(prefix))
-        if moved <= budget:
-            best, high = prefix, price
-            if price == low:
-                break
-        else:
-            low = price
-        price = (low * high) ** 0.5 if high else price * 16
-        if high and high / low < 1.01:
-            break
-    return _one_by_one(graph, best, after, flops, cost, budget - sum(flops[c] for c in set(frozen).difference(best)))
+    graph = read_graph(model)
+    still = _still_calls(graph)
+    flops, by_example = measure(graph)
+    total = sum(flops.values())
+    cost = {
+        slot: elements(spec) * itemsize(spec.dtype) if by_example[slot] else math.inf
+        for slot, spec in graph.specs.items()
+    }
+    prefix = _cheapest(graph, still, flops, cost, slack, total)
+    boundary = boundary_of(graph, prefix)
+    left = 1 - sum(flops[call] for call in prefix) / total
+    whole = CallsModel(graph, graph.calls, still, graph.inputs, graph.outputs, name=f"{model.name}_whole")
+    if 1 - left <= slack or any(math.isinf(cost[slot]) for slot in boundary):
+        return CutModel(model, whole, None, None, (), 1.0, total, graph, ())
+    inside = set(prefix)
+    rest = [call for call in graph.calls if call not in inside]
+    return CutModel(
+        model,
+        whole,
+        CallsModel(graph, prefix, prefix, graph.inputs, boundary, list_outputs=True, name=f"{model.name}_prefix"),
+        CallsModel(
+            graph, rest, [c for c in still if c not in inside], boundary, graph.outputs, name=f"{model.name}_suffix"
+        ),
+        tuple(Boundary(tuple(graph.specs[slot].shape[1:]), graph.specs[slot].dtype) for slot in boundary),
+        left,
+        total,
+        graph,
+        tuple(boundary),
+    )
 
 
-def _one_by_one(graph, prefix, after, flops, cost, left) -> list[Call]:
-    """Moves one call after the other, with those after it, as long as that fits what is left and saves bytes."""
-    while True:
-        crossing, best, best_saved = set(boundary_of(graph, prefix)), set(), 0.0
-        for call in prefix:
-            moved = after.get(call, set()).intersection(prefix)
-            made = {slot for each in moved for slot in each.outputs}
-            read = {slot for each in moved for slot in each.inputs}.difference(made, crossing)
-            saved = sum(cost[slot] for slot in made & crossing) - sum(cost[slot] for slot in read)
-            if saved > best_saved and sum(flops[each] for each in moved) <= left:
-                best, best_saved = moved, saved
-        if not best:
+def itemsize(dtype: str) -> int:
+    """Bytes of one element, bfloat16 too."""
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
+
+def _cheapest(
+    graph: Graph,
+    still: Sequence[Call],
+    flops: Mapping[Call, float],
+    cost: Mapping[Slot, float],
+    slack: float,
+    total: float,
+) -> list[Call]:
+    """The calls before the cheapest cut; the slack grows only where no cut within it can be cached at all."""
+    behind = total - sum(flops[call] for call in still)
+    # A training step of the suffix costs three times its forward work; what is moved to it is frozen: forward only.
+    for budget in itertools.takewhile(lambda b: b < total, (slack * 3 * behind * 4**n for n in range(16))):
+        prefix = smallest_cut(graph, still, flops, cost, budget)
+        if not any(math.isinf(cost[slot]) for slot in boundary_of(graph, prefix)):
             return prefix
-        left -= sum(flops[call] for call in best)
-        prefix = [call for call in prefix if call not in best]
+    return list(still)
 
 
-def _movable(graph: Graph, frozen: Sequence[Call], flops: Mapping[Call, float], budget: float) -> dict[Call, set[Call]]:
-    """The frozen calls that can go behind the cut within the budget, each with itself and the frozen calls after it."""
-    inside, movable = set(frozen), {}
-    readers = defaultdict(list)
+def _still_calls(graph: Graph) -> list[Call]:
+    """The calls that never change: no trainable ancestor, nothing random of the head's."""
+    follows = _weights_follow(graph)
+    moving: set[Slot] = set()
+    weights_before: set[Slot] = set()
+    still = []
     for call in graph.calls:
-        for slot in call.inputs:
-            readers[slot].append(call)
-    for call in reversed([call for call in graph.calls if call in inside]):
-        following = {reader for slot in call.outputs for reader in readers[slot] if reader in inside}
-        if following <= movable.keys():
-            after = {call}.union(*(movable[reader] for reader in following))
-            if sum(flops[each] for each in after) <= budget:
-                movable[call] = after
-    return movable
+        before = not weights_before.isdisjoint(call.inputs)
+        if moving.isdisjoint(call.inputs) and not _acts(call, before, call in follows):
+            still.append(call)
+        else:
+            moving.update(call.outputs)
+        if before or (call.is_layer and call.operation.weights):
+            weights_before.update(call.outputs)
+    return still
 
 
-def _priced_cut(graph, frozen, movable, flops, cost, price) -> list[Call]:
-    capacity: dict = defaultdict(lambda: defaultdict(float))
-    producer = dict.fromkeys(graph.inputs, FROZEN)
-    inside = set(frozen)
-
-    def side(call):
-        return TRAINED if call not in inside else call if call in movable else FROZEN
-
+def _weights_follow(graph: Graph) -> set[Call]:
+    """The calls that a frozen layer with weights follows, with nothing trainable in between or before it."""
+    changing: set[Slot] = set()
+    frozen = set()
     for call in graph.calls:
-        producer.update(dict.fromkeys(call.outputs, side(call)))
-    consumers = [(slot, side(call)) for call in graph.calls for slot in call.inputs]
-    for slot, consumer in [*consumers, *((slot, TRAINED) for slot in graph.outputs)]:
-        if consumer == FROZEN or producer[slot] == TRAINED:
-            continue
-        capacity[producer[slot]][slot] = cost[slot]
-        capacity[slot][consumer] = float("inf")
-        if isinstance(producer[slot], Call):  # What the trained side computes, the frozen side cannot read.
-            capacity[consumer][producer[slot]] = float("inf")
-    for call in movable:
-        capacity[FROZEN][call] += price * flops[call]
-    reached = _frozen_side(capacity)
-    return [call for call in frozen if call not in movable or call in reached]
+        if not changing.isdisjoint(call.inputs) or _learns(call):
+            changing.update(call.outputs)
+        elif call.is_layer and call.operation.weights:
+            frozen.add(call)
+    wanted: set[Slot] = set()
+    follows = set()
+    for call in reversed(graph.calls):
+        if not wanted.isdisjoint(call.outputs):
+            follows.add(call)
+        if call in follows or call in frozen:
+            wanted.update(call.inputs)
+    return follows
 
 
-def _frozen_side(capacity) -> set:
-    """The nodes on the frozen side of a minimum cut, by augmenting along shortest paths (Edmonds and Karp 1972)."""
-    while True:
-        previous, queue = {FROZEN: None}, deque([FROZEN])
-        while queue and TRAINED not in previous:
-            node = queue.popleft()
-            for following, left in capacity[node].items():
-                if left > 1e-9 and following not in previous:
-                    previous[following] = node
-                    queue.append(following)
-        if TRAINED not in previous:
-            return set(previous)
-        path, node = [], TRAINED
-        while previous[node] is not None:
-            path.append((previous[node], node))
-            node = previous[node]
-        flow = min(capacity[a][b] for a, b in path)
-        if flow == float("inf"):  # Nothing finite separates the two sides.
-            return {FROZEN}.union(n for n in capacity if n != TRAINED)
-        for a, b in path:
-            capacity[a][b] -= flow
-            capacity[b][a] += flow
+def _learns(call: Call) -> bool:
+    """Whether training changes the layer: its weights, or statistics that it collects; or needs its activity."""
+    if not call.is_layer:
+        return False
+    layer = call.operation
+    collects = layer.trainable and bool(layer.non_trainable_weights) and takes_training(layer)
+    return bool(layer.trainable_weights) or collects or layer.activity_regularizer is not None
+
+
+def _acts(call: Call, weights_before: bool, weights_follow: bool) -> bool:
+    if _learns(call):
+        return True
+    layer = call.operation
+    if not call.is_layer or layer.weights or not (takes_training(layer) or draws_random_numbers(layer)):
+        return False
+    if layer.name.startswith("head"):
+        return True
+    return layer.trainable and not (weights_before and weights_follow)

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from age_keras.prefix.cache.store import FeatureStore
+from age_keras.prefix.cut import CutModel
+from age_keras.prefix.features import Features
 from age_keras.prefix.graph import CallsModel
 from age_keras.prefix.reduced import reduced
-from age_keras.prefix.split import Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Halfway:
         onward: from the tensors of that cut to those of a higher one; see `between`.
     """
 
-    features: FeatureStore
+    features: Features
     onward: keras.Model
     _functions: dict[tuple, Callable] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class Halfway:
         return self._functions[batch, computed_in]
 
 
-def between(lower: Split, higher: Split) -> CallsModel | None:
+def between(lower: CutModel, higher: CutModel) -> CallsModel | None:
     """What leads from one cut of a model to another above it; None where the lower one is not below the higher."""
     if lower.model is not higher.model or lower.prefix is None or higher.prefix is None:
         return None

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from age_keras.config.age import AgeConfig, PhaseConfig, TrainingConfig
-from age_keras.prefix.split import Split
+from age_keras.prefix.cut import CutModel
 from age_keras.training.phase_features import Cut, next_phase
 
 MOST_VIEWS = 8
@@ -14,7 +14,7 @@ MOST_BYTES = 16 * 10**9
 same on every machine, as the number of copies decides what is learnt."""
 
 
-def choose_views(training: TrainingConfig, phase: PhaseConfig, split: Split, patches: int) -> int | None:
+def choose_views(training: TrainingConfig, phase: PhaseConfig, split: CutModel, patches: int) -> int | None:
     """How many augmented copies of each patch a phase uses; None for a new one each epoch.
 
     `auto` takes as many as keep the passes through the prefix below the larger of the time of the suffix's epochs and
@@ -35,7 +35,7 @@ def choose_views(training: TrainingConfig, phase: PhaseConfig, split: Split, pat
         return None
     if training.augment == "none":
         return 1
-    s, epochs = split.suffix_share, phase.epochs
+    s, epochs = split.suffix_fraction, phase.epochs
     budget = max(3 * s * epochs, epochs * (1 + 2 * s) / 5 - 3 * s * epochs)
     in_time = int(np.clip(budget / (1 - s), 1, MOST_VIEWS))
     # In float32, whatever is chosen for this machine; once more for the patches as they are.
@@ -44,7 +44,7 @@ def choose_views(training: TrainingConfig, phase: PhaseConfig, split: Split, pat
     return min(in_time, fitting) if fitting >= 1 else None
 
 
-def cut_ahead(config: AgeConfig, phase: PhaseConfig, split: Split | None, patches: int) -> Cut | None:
+def cut_ahead(config: AgeConfig, phase: PhaseConfig, split: CutModel | None, patches: int) -> Cut | None:
     """The next phase's cut, with the copies that it will draw; None where it caches nothing."""
     following = next_phase(config, phase)
     if following is None or split is None or split.prefix is None:

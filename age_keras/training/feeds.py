@@ -19,8 +19,8 @@ from age_keras.data.patches.store import PatchStore
 from age_keras.errors import InputError
 from age_keras.models.age import AgeModel
 from age_keras.prefix.cache.cache import FeatureCache
-from age_keras.prefix.cache.store import FeatureStore
-from age_keras.prefix.split import Split, split_model
+from age_keras.prefix.cut import CutModel, cut_model
+from age_keras.prefix.features import Features
 from age_keras.training.copies import choose_views, cut_ahead
 from age_keras.training.phase_features import Cut, PhaseFeatures
 
@@ -138,10 +138,10 @@ class FeatureFeed(PixelFeed):
         **pixels: as for `PixelFeed`, without `model`.
     """
 
-    def __init__(self, split: Split, copies: FeatureStore, plain: FeatureStore, **pixels: Any):
+    def __init__(self, split: CutModel, copies: Features, plain: Features, **pixels: Any):
         super().__init__(model=split.suffix, **pixels)
         self.copies, self.plain = copies, plain
-        self.step_flops = 3 * split.flops * split.suffix_share * self.training.batch_size
+        self.step_flops = 3 * split.flops * split.suffix_fraction * self.training.batch_size
 
     def steps_at_once(self, rows: np.ndarray, epochs: int) -> int:
         steps = self.steps(rows)
@@ -195,8 +195,8 @@ def make_feed(
     learn: np.ndarray,
     others: np.ndarray,
     notes: list[str],
-    split: Split | None = None,
-    ahead: Split | None = None,
+    split: CutModel | None = None,
+    ahead: CutModel | None = None,
 ) -> PixelFeed:
     """The feed of a phase, after `unfreeze`: features where a frozen prefix can be computed once, else pixels.
 
@@ -209,7 +209,7 @@ def make_feed(
         ahead: the model as the next phase cuts it, whose features are then computed on the way to this phase's.
     """
     training, runtime = config.training, config.runtime
-    split = split or split_model(model.trained)
+    split = split or cut_model(model.trained)
     patches = len(data.store.patches)
     views = choose_views(training, phase, split, patches)
     what = f"unfreezing {phase.unfreeze:.0%} of the layers" if phase.unfreeze else "training the head"

@@ -18,13 +18,13 @@ import numpy as np
 from age_keras.config.age import AgeConfig, PhaseConfig
 from age_keras.models.age import AgeModel, backbone_layers, build_age_model, unfreeze
 from age_keras.models.heads import HEADS, AgeError
-from age_keras.prefix.split import Split, split_model
+from age_keras.prefix.cut import CutModel, cut_model
 from age_keras.run.state import assign, to_array
 from age_keras.training.optimizers import build_optimizer, layer_rates
 from age_keras.training.phase_features import next_phase
 
 
-class _StillSplit(Split):
+class _StillSplit(CutModel):
     """A cut whose frozen part has the same weights in every training: they are hashed once."""
 
     @cached_property
@@ -81,7 +81,7 @@ class ModelPool:
         self._lent = kept
         return kept.age
 
-    def ahead(self, age: AgeModel, config: AgeConfig, phase: PhaseConfig) -> Split | None:
+    def ahead(self, age: AgeModel, config: AgeConfig, phase: PhaseConfig) -> CutModel | None:
         """The model cut as the next phase will; None where there is none that leaves a part frozen.
 
         To be called before `unfreeze` for this phase, and before anything is trained.
@@ -96,15 +96,15 @@ class ModelPool:
             self._lent.widest = widest  # Nothing has been trained yet.
         return split
 
-    def split(self, age: AgeModel, phase: PhaseConfig) -> Split:
+    def split(self, age: AgeModel, phase: PhaseConfig) -> CutModel:
         """The model cut for a phase, after `unfreeze`."""
         kept = self._lent
         # After a phase that unfroze more, what is frozen now has been trained.
         if kept is None or phase.unfreeze < kept.widest:
-            return split_model(age.trained)
+            return cut_model(age.trained)
         kept.widest = phase.unfreeze
         if phase.unfreeze not in kept.splits:
-            split = split_model(age.trained)
+            split = cut_model(age.trained)
             kept.splits[phase.unfreeze] = _StillSplit(*(getattr(split, each.name) for each in fields(split)))
         return kept.splits[phase.unfreeze]
 

@@ -10,18 +10,18 @@ from age_keras.data.batches.augment import get_policy
 from age_keras.data.patches.store import PatchStore
 from age_keras.prefix.cache.cache import FeatureCache
 from age_keras.prefix.cache.live import LiveFeatures
-from age_keras.prefix.cache.store import FeatureStore
 from age_keras.prefix.compute import PrefixPass
+from age_keras.prefix.cut import CutModel
+from age_keras.prefix.features import Features
 from age_keras.prefix.graph import CallsModel
 from age_keras.prefix.halfway import Halfway, between
-from age_keras.prefix.split import Split
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
     """A phase's cut, and how many augmented copies of a patch the phase draws."""
 
-    split: Split
+    split: CutModel
     views: int
 
 
@@ -45,7 +45,7 @@ class PhaseFeatures:
     others: np.ndarray
     label: str
 
-    def of(self, cut: Cut, ahead: Cut | None = None) -> tuple[FeatureStore, FeatureStore] | None:
+    def of(self, cut: Cut, ahead: Cut | None = None) -> tuple[Features, Features] | None:
         """Features of the augmented copies of `learn`, and of `others` as they are; None where there is no room.
 
         Args:
@@ -85,7 +85,7 @@ class PhaseFeatures:
         return {**self._plain(cut), **copies, "rows": self.learn}
 
     def _plain(self, cut: Cut) -> dict:
-        return {"split": cut.split, "patches": self.store.patches, "keys": self.store.keys, "rows": self.others}
+        return {"cut": cut.split, "patches": self.store.patches, "keys": self.store.keys, "rows": self.others}
 
     def _start(self, onward: CallsModel, lower: dict) -> Callable[[], Halfway | None]:
         def start() -> Halfway | None:

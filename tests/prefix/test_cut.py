@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from age_keras.prefix.cut import boundary_of, smallest_cut
+from age_keras.prefix.cut import cut_model
 from age_keras.prefix.graph import Call
-from age_keras.prefix.split import split_model
+from age_keras.prefix.smallest import boundary_of, smallest_cut
 
 FROZEN = 8
 
@@ -81,6 +81,6 @@ def test_one_of_two_branches_that_are_alike_is_moved_where_both_do_not_fit():
     model = keras.Model(inputs, layers.Dense(1)(layers.GlobalAveragePooling2D()(x)))
     for name in ("narrow0", "narrow1", "wide0", "wide1"):
         model.get_layer(name).trainable = False
-    exact, split = split_model(model, slack=0.0), split_model(model, slack=0.02)
-    assert split.bytes_per_example == 4 * 32 * 32 * (4 + 64) < exact.bytes_per_example
-    assert split.suffix_share <= exact.suffix_share * 1.06
+    exact, cut = cut_model(model, slack=0.0), cut_model(model, slack=0.02)
+    assert cut.bytes_per_example == 4 * 32 * 32 * (4 + 64) < exact.bytes_per_example
+    assert cut.suffix_fraction <= exact.suffix_fraction * 1.06

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from age_keras.prefix.split import split_model
+from age_keras.prefix.cut import cut_model
 
 layers = keras.layers
 
@@ -15,7 +15,7 @@ def fingerprint(build):
         layer.trainable = layer.name == "last"
     for number, weight in enumerate(model.weights):
         weight.assign(np.random.default_rng(number).normal(0, 0.1, weight.shape))
-    return split_model(model).fingerprint()
+    return cut_model(model).fingerprint()
 
 
 def test_fingerprint_knows_the_precision_of_a_layer():

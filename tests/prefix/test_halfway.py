@@ -10,8 +10,8 @@ from age_keras.config.model import ModelConfig
 from age_keras.models.age import build_age_model, unfreeze
 from age_keras.prefix.cache.cache import FeatureCache
 from age_keras.prefix.compute import PrefixPass
+from age_keras.prefix.cut import cut_model
 from age_keras.prefix.halfway import between
-from age_keras.prefix.split import split_model
 from age_keras.training.copies import cut_ahead
 from age_keras.training.feeds import PatchData
 from age_keras.training.model_pool import ModelPool
@@ -19,18 +19,18 @@ from age_keras.training.phase_features import Cut, PhaseFeatures
 from age_keras.training.protocol import Part, train
 
 
-def splits(backbone, ratio, size=64):
+def cuts(backbone, ratio, size=64):
     """(the cut of phase 2, the cut of phase 1) of one small model."""
     age = build_age_model(ModelConfig(backbone=backbone, weights="none", batch_norm="inference"), size)
     unfreeze(age, ratio)
-    lower = split_model(age.trained)
+    lower = cut_model(age.trained)
     unfreeze(age, 0.0)
-    return lower, split_model(age.trained)
+    return lower, cut_model(age.trained)
 
 
 @pytest.mark.parametrize("backbone", ["resnet10", "mobilevit_xxs", "densenet121"])
 def test_from_one_cut_to_the_next_is_what_the_pixels_give(backbone):
-    lower, higher = splits(backbone, 0.3)
+    lower, higher = cuts(backbone, 0.3)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 1), dtype=np.uint8)
     exact = higher.prefix(pixels)
     onward = between(lower, higher)(lower.prefix(pixels))
@@ -39,9 +39,9 @@ def test_from_one_cut_to_the_next_is_what_the_pixels_give(backbone):
 
 
 def test_nothing_leads_downwards_or_to_another_model():
-    lower, higher = splits("resnet10", 0.3)
+    lower, higher = cuts("resnet10", 0.3)
     assert between(higher, lower) is None
-    assert between(lower, splits("resnet10", 0.3)[1]) is None
+    assert between(lower, cuts("resnet10", 0.3)[1]) is None
 
 
 @pytest.fixture

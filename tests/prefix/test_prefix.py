@@ -8,7 +8,7 @@ import tensorflow as tf
 from age_keras import backbones
 from age_keras.config.model import ModelConfig
 from age_keras.models.age import build_age_model, unfreeze
-from age_keras.prefix.split import split_model
+from age_keras.prefix.cut import cut_model
 
 layers = keras.layers
 
@@ -39,18 +39,18 @@ def train(build, mode, steps=3, batch=4, eager=True):
     """Losses and weights after a few steps on the same batches, through `whole`, through the cache, or by Keras."""
     keras.utils.set_random_seed(1)
     model = unsettle(build())
-    split = split_model(model)
-    trained = {"plain": model, "whole": split.whole, "cached": split.suffix}[mode]
+    cut = cut_model(model)
+    trained = {"plain": model, "whole": cut.whole, "cached": cut.suffix}[mode]
     trained.compile(keras.optimizers.SGD(1e-4), "mae", run_eagerly=eager)
     x, y = data(model)
     losses = []
     for step in range(steps):
         rows = np.random.default_rng(step).permutation(len(x))[:batch]
-        given = [t.numpy() for t in split.prefix(x[rows], training=True)] if mode == "cached" else x[rows]
+        given = [t.numpy() for t in cut.prefix(x[rows], training=True)] if mode == "cached" else x[rows]
         losses.append(
             float(trained.train_on_batch(given[0] if mode == "cached" and len(given) == 1 else given, y[rows]))
         )
-    return losses, [w.numpy() for w in model.weights], split
+    return losses, [w.numpy() for w in model.weights], cut
 
 
 def assert_exact(a, b):
@@ -68,12 +68,12 @@ def test_every_family_trains_the_same_from_the_cache(name):
     kernel = model.get_layer("head_output").kernel
     kernel.assign(np.random.default_rng(2).normal(0, 0.1, kernel.shape))
     unfreeze(age, 0.2)
-    split = split_model(model)
-    assert 0 < split.suffix_share < 0.98
-    assert [id(v) for v in split.suffix.trainable_variables] == [id(v) for v in model.trainable_variables]
+    cut = cut_model(model)
+    assert 0 < cut.suffix_fraction < 0.98
+    assert [id(v) for v in cut.suffix.trainable_variables] == [id(v) for v in model.trainable_variables]
     x, y = data(model, 2)
     before, results = [v.numpy() for v in model.variables], []  # The state of drop-connect's generators too.
-    for trained, given in ((split.suffix, tuple(t.numpy() for t in split.prefix(x))), (split.whole, x)):
+    for trained, given in ((cut.suffix, tuple(t.numpy() for t in cut.prefix(x))), (cut.whole, x)):
         for variable, value in zip(model.variables, before, strict=True):
             variable.assign(value)
         trained.compile(keras.optimizers.SGD(1e-4), "mae", run_eagerly=True)
@@ -171,29 +171,29 @@ def test_plain_fit_would_run_frozen_drop_connect():
 
 
 def test_dropout_of_the_head_stays_active_and_frozen_dropout_does_not():
-    split = split_model(residual())
-    in_prefix = {call.operation.name for call in split.prefix.calls}
-    in_suffix = {call.operation.name for call in split.suffix.calls}
+    cut = cut_model(residual())
+    in_prefix = {call.operation.name for call in cut.prefix.calls}
+    in_suffix = {call.operation.name for call in cut.suffix.calls}
     assert {"drop0", "drop1"} <= in_prefix
     assert {"drop2", "drop3", "head_dropout"} <= in_suffix
-    (features,) = split.prefix(data(split.model)[0], training=True)
-    np.testing.assert_array_equal(split.suffix(features, training=False), split.suffix(features, training=False))
-    assert np.ptp([float(split.suffix(features, training=True)[0, 0]) for _ in range(4)]) > 0
+    (features,) = cut.prefix(data(cut.model)[0], training=True)
+    np.testing.assert_array_equal(cut.suffix(features, training=False), cut.suffix(features, training=False))
+    assert np.ptp([float(cut.suffix(features, training=True)[0, 0]) for _ in range(4)]) > 0
 
 
 def test_head_only_caches_the_pooled_features():
     model = residual()
     for layer in model.layers:
         layer.trainable = layer.name.startswith("head")
-    split = split_model(model)
-    assert [tensor.shape for tensor in split.boundary] == [(8,)]
-    assert split.bytes_per_example == 32
-    assert [call.operation.name for call in split.suffix.calls] == ["head_dropout", "head_output"]
+    cut = cut_model(model)
+    assert [tensor.shape for tensor in cut.boundary] == [(8,)]
+    assert cut.bytes_per_example == 32
+    assert [call.operation.name for call in cut.suffix.calls] == ["head_dropout", "head_output"]
 
 
 def test_the_boundary_is_several_tensors_where_that_takes_no_more_work():
-    split = split_model(concatenated(), slack=0.0)
-    assert len(split.boundary) > 1 or split.boundary[0].shape == (12, 12, 14)
+    cut = cut_model(concatenated(), slack=0.0)
+    assert len(cut.boundary) > 1 or cut.boundary[0].shape == (12, 12, 14)
 
 
 def test_slack_trades_a_little_work_for_fewer_bytes():
@@ -208,10 +208,10 @@ def test_slack_trades_a_little_work_for_fewer_bytes():
             model.get_layer(name).trainable = False
         return model
 
-    exact, cheap = split_model(build(), slack=0.0), split_model(build(), slack=0.02)
+    exact, cheap = cut_model(build(), slack=0.0), cut_model(build(), slack=0.02)
     assert [t.shape for t in exact.boundary] == [(8, 8, 32)]
     assert [t.shape for t in cheap.boundary] == [(8, 8, 2)]
-    assert exact.suffix_share < cheap.suffix_share < 1.03 * exact.suffix_share + 0.01
+    assert exact.suffix_fraction < cheap.suffix_fraction < 1.03 * exact.suffix_fraction + 0.01
 
 
 def test_tensors_whose_rows_are_not_examples_never_cross():
@@ -222,19 +222,19 @@ def test_tensors_whose_rows_are_not_examples_never_cross():
     y = keras.ops.reshape(y, (-1, 8, 8, 4))
     model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(y)))
     model.get_layer("stem").trainable = False
-    assert [t.shape for t in split_model(model, slack=0.0).boundary] == [(8, 8, 4)]
+    assert [t.shape for t in cut_model(model, slack=0.0).boundary] == [(8, 8, 4)]
 
 
 def test_nothing_is_cached_where_everything_trains():
     model = residual()
     for layer in model.layers:
         layer.trainable = True
-    split = split_model(model)
-    assert split.prefix is None
-    assert split.suffix is None
-    assert split.suffix_share == split.limit == 1
+    cut = cut_model(model)
+    assert cut.prefix is None
+    assert cut.suffix is None
+    assert cut.suffix_fraction == cut.limit == 1
     x, _ = data(model)
-    np.testing.assert_array_equal(split.whole(x), model(x))
+    np.testing.assert_array_equal(cut.whole(x), model(x))
 
 
 def test_statistics_that_move_are_not_frozen():
@@ -242,7 +242,7 @@ def test_statistics_that_move_are_not_frozen():
     for layer in model.layers:
         layer.trainable = layer.name.startswith("head") or layer.name == "bn1"
     model.get_layer("bn1").gamma.trainable = model.get_layer("bn1").beta.trainable = False
-    names = {call.operation.name for call in split_model(model).suffix.calls}
+    names = {call.operation.name for call in cut_model(model).suffix.calls}
     assert {"bn1", "conv1", "conv3"} <= names
     assert "conv0" not in names
 
@@ -253,18 +253,18 @@ def test_augmentation_inside_a_model_stays_active():
     x = layers.Conv2D(4, 3, name="frozen")(x)
     model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(x)))
     model.get_layer("frozen").trainable = False
-    assert split_model(model).prefix is None
+    assert cut_model(model).prefix is None
 
 
 def test_fingerprint_is_of_what_is_computed_and_not_of_names():
     first, second = residual(), residual()
     second.set_weights(first.get_weights())
-    fingerprint = split_model(first).fingerprint()
-    assert split_model(second).fingerprint() == fingerprint
+    fingerprint = cut_model(first).fingerprint()
+    assert cut_model(second).fingerprint() == fingerprint
     second.get_layer("head_output").bias.assign([3.0])
-    assert split_model(second).fingerprint() == fingerprint
+    assert cut_model(second).fingerprint() == fingerprint
     second.get_layer("conv0").bias.assign_add(np.full(8, 1e-6))
-    assert split_model(second).fingerprint() != fingerprint
+    assert cut_model(second).fingerprint() != fingerprint
 
 
 def test_work_is_counted_as_multiply_adds():
@@ -272,7 +272,7 @@ def test_work_is_counted_as_multiply_adds():
     x = layers.Conv2D(16, 3, padding="same", use_bias=False)(inputs)
     model = keras.Model(inputs, layers.Dense(1, use_bias=False)(layers.Flatten()(x)))
     convolution = 2 * 64 * 9 * 3 * 16
-    assert split_model(model).flops == pytest.approx(convolution + 2 * 1024, rel=0.05)
+    assert cut_model(model).flops == pytest.approx(convolution + 2 * 1024, rel=0.05)
 
 
 def test_only_functional_models_can_be_cut():
@@ -281,14 +281,14 @@ def test_only_functional_models_can_be_cut():
             return x
 
     with pytest.raises(ValueError, match="functional"):
-        split_model(Subclassed())
+        cut_model(Subclassed())
 
 
 def test_the_suffix_fits_from_a_dataset():
     model = residual()
-    split = split_model(model)
+    cut = cut_model(model)
     x, y = data(model, 8)
-    features = tuple(t.numpy() for t in split.prefix(x))
-    split.suffix.compile("sgd", "mae")
-    history = split.suffix.fit(tf.data.Dataset.from_tensor_slices((features, y)).batch(4), epochs=2, verbose=0)
+    features = tuple(t.numpy() for t in cut.prefix(x))
+    cut.suffix.compile("sgd", "mae")
+    history = cut.suffix.fit(tf.data.Dataset.from_tensor_slices((features, y)).batch(4), epochs=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all()

@@ -8,15 +8,15 @@ import tensorflow as tf
 from age_keras.config.model import ModelConfig
 from age_keras.models.age import build_age_model, unfreeze
 from age_keras.prefix import reduced as room
+from age_keras.prefix.cut import cut_model
 from age_keras.prefix.reduced import NotReducedError, reduced, relative_error
-from age_keras.prefix.split import split_model
 
 
 @pytest.fixture(scope="module")
 def prefix():
     age = build_age_model(ModelConfig(backbone="resnet10", weights="none", batch_norm="inference"), 64, seed=0)
     unfreeze(age, 0.3)
-    return split_model(age.trained).prefix
+    return cut_model(age.trained).prefix
 
 
 def signature(prefix):

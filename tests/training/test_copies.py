@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import pytest
 
 from age_keras.config.age import PhaseConfig, TrainingConfig
-from age_keras.prefix.split import Boundary
+from age_keras.prefix.cut import Boundary
 from age_keras.training.copies import MOST_BYTES, choose_views
 
 PHASE = PhaseConfig(epochs=10, learning_rate=1e-4, unfreeze=0.25)
 
 
 def split(elements, dtype="float32", share=0.4):
-    return SimpleNamespace(prefix="some", suffix_share=share, boundary=(Boundary((elements,), dtype),))
+    return SimpleNamespace(prefix="some", suffix_fraction=share, boundary=(Boundary((elements,), dtype),))
 
 
 def views(elements, patches=6000, dtype="float32", **training):

@@ -1,11 +1,11 @@
 """The feature cache: what a frozen prefix makes of each patch is computed once, by whoever needs it first.
 
     cache = FeatureCache()
-    plain = cache.features(split, patches, keys)  # validation and test pages
-    copies = cache.features(split, patches, keys, views=range(8), policy=policy, seed=0, rows=learn)
+    plain = cache.features(cut, patches, keys)  # validation and test pages
+    copies = cache.features(cut, patches, keys, views=range(8), policy=policy, seed=0, rows=learn)
     if copies is None:                            # no room: train plainly
         ...
-    arrays = copies.gather(rows, views)           # into split.suffix
+    arrays = copies.gather(rows, views)           # into cut.suffix
 
 An entry on disk holds the rows of one prefix (architecture and weights), one augmentation view, one precision. Rows are
 known by their patch's key *and* pixels, and are only ever appended: folds, phases, trials and processes that need
@@ -28,11 +28,11 @@ from age_keras.prefix.cache.entries import CacheEntries
 from age_keras.prefix.cache.fill import MAX_ERROR, DiskError, Fill, TooCoarseError
 from age_keras.prefix.cache.notes import CacheNotes
 from age_keras.prefix.cache.room import touch
-from age_keras.prefix.cache.store import FeatureStore, View
 from age_keras.prefix.compute import PrefixPass, patch_identities
+from age_keras.prefix.cut import CutModel
+from age_keras.prefix.features import Features, View
 from age_keras.prefix.halfway import Halfway
 from age_keras.prefix.reduced import NotReducedError
-from age_keras.prefix.split import Split
 
 log = logging.getLogger("age_keras")
 
@@ -77,7 +77,7 @@ class FeatureCache:
 
     def features(
         self,
-        split: Split,
+        cut: CutModel,
         patches: np.ndarray,
         keys: np.ndarray,
         views: Sequence[int] | None = None,
@@ -87,11 +87,11 @@ class FeatureCache:
         rows: np.ndarray | None = None,
         start: Callable[[], Halfway | None] | None = None,
         passing: bool = False,
-    ) -> FeatureStore | None:
+    ) -> Features | None:
         """The features of patches, computed where they are not yet in the cache.
 
         Args:
-            split: from `split_model`, with a prefix.
+            cut: from `cut_model`, with a prefix.
             patches: uint8 (P, H, W, C).
             keys: uint64 (P,), the patches' lasting identities, which also choose the augmented copies.
             views: numbers of the augmented copies (`epoch_views`). Defaults to None: the patches as they are.
@@ -105,7 +105,7 @@ class FeatureCache:
         Returns:
             The features, or None where they fit neither in memory nor on disk.
         """
-        work, numbers = self._work(split, patches, keys, views, policy, seed)
+        work, numbers = self._work(cut, patches, keys, views, policy, seed)
         rows = np.arange(len(patches)) if rows is None else np.unique(rows)
         store = self._attempts(work, rows, numbers, label, start, passing)
         if store is not None and views is not None and numbers == [None]:
@@ -125,7 +125,7 @@ class FeatureCache:
         needs, totals, sets = [], [], []
         for each in wanted:
             given = {k: each.get(k) for k in ("views", "policy")} | {"seed": each.get("seed", 0)}
-            work, numbers = self._work(each["split"], each["patches"], each["keys"], **given)
+            work, numbers = self._work(each["cut"], each["patches"], each["keys"], **given)
             ids = self._identities(work.patches, work.keys)
             ids = ids if each.get("rows") is None else ids[np.unique(each["rows"])]
             entries = self._entries.of(work, numbers, self.dtype).values()
@@ -146,14 +146,14 @@ class FeatureCache:
             self._notes.no_disk(sum(totals), why, in_memory=False)
         return not why
 
-    def _work(self, split, patches, keys, views, policy, seed) -> tuple[PrefixPass, list[int | None]]:
+    def _work(self, cut, patches, keys, views, policy, seed) -> tuple[PrefixPass, list[int | None]]:
         """What computes, and the numbers of the copies; `[None]` where all copies are the patches as they are."""
         if views is None or policy is None or getattr(policy, "is_identity", False):
-            return PrefixPass(split, patches, keys, computed_in=self.computed_in), [None]
+            return PrefixPass(cut, patches, keys, computed_in=self.computed_in), [None]
         numbers = sorted({int(view) for view in views})
-        return PrefixPass(split, patches, keys, policy, seed, computed_in=self.computed_in), numbers
+        return PrefixPass(cut, patches, keys, policy, seed, computed_in=self.computed_in), numbers
 
-    def _attempts(self, work: PrefixPass, rows, numbers, label: str, start, passing: bool) -> FeatureStore | None:
+    def _attempts(self, work: PrefixPass, rows, numbers, label: str, start, passing: bool) -> Features | None:
         """In the precisions asked for; in float32 what these do not do well enough."""
         kept, computed = self.dtype, self.computed_in
         while True:
@@ -174,7 +174,7 @@ class FeatureCache:
                     self._notes.costs(store)
                 return store
 
-    def _fill(self, work: PrefixPass, rows, numbers, label, precision, start, passing) -> FeatureStore | None:
+    def _fill(self, work: PrefixPass, rows, numbers, label, precision, start, passing) -> Features | None:
         entries = self._entries.of(work, numbers, precision)
         every_id = self._identities(work.patches, work.keys)
         ids = every_id[rows]
@@ -220,8 +220,8 @@ class FeatureCache:
                 kept_errors += [fill.error, entry.errors["kept"]]
                 compute_errors.append(entry.errors["computed"])
                 touch(entry.folder)
-        store = FeatureStore(
-            work.split.boundary,
+        store = Features(
+            work.cut.boundary,
             views,
             precision,
             error=max(kept_errors),

@@ -39,7 +39,7 @@ class CacheEntries:
         for view in views:
             facts = {**work.facts, "view": view, "seed": work.seed, "precision": precision}
             name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()[:32]
-            folder, shapes = self.directory / name, [tensor.shape for tensor in work.split.boundary]
+            folder, shapes = self.directory / name, [tensor.shape for tensor in work.cut.boundary]
             if folder in self._known:
                 self._known[folder].refresh()
             else:

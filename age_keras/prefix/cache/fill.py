@@ -9,8 +9,8 @@ from filelock import Timeout
 from tqdm import tqdm
 
 from age_keras.prefix.cache.entry import FeatureEntry
-from age_keras.prefix.cache.store import rounding_error
 from age_keras.prefix.compute import PrefixPass
+from age_keras.prefix.features import rounding_error
 
 MAX_ERROR = 2**-8
 """The rounding of bfloat16. A precision that keeps values worse, because they overflow, is not used."""

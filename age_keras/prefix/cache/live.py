@@ -7,12 +7,12 @@ import numpy as np
 
 from age_keras.data.batches.views import view_keys
 from age_keras.prefix.compute import PrefixPass
-from age_keras.prefix.split import Boundary
+from age_keras.prefix.cut import Boundary
 
 
 @dataclass(frozen=True, eq=False)
 class LiveFeatures:
-    """In place of a `FeatureStore` where there is no cache, or no room: the same features, within rounding.
+    """In place of a `Features` where there is no cache, or no room: the same features, within rounding.
 
     Attributes:
         work: computes them.
@@ -25,10 +25,10 @@ class LiveFeatures:
     @property
     def boundary(self) -> tuple[Boundary, ...]:
         """Shape and dtype of what `gather` returns."""
-        return self.work.split.boundary
+        return self.work.cut.boundary
 
     def gather(self, rows: np.ndarray, views: np.ndarray | int | None = None) -> list[np.ndarray]:
-        """Features of some patches, see `FeatureStore.gather`."""
+        """Features of some patches, see `Features.gather`."""
         rows, batch = np.asarray(rows, np.int64), self.work.batch
         views = None if views is None or self.work.policy is None else np.broadcast_to(views, rows.shape)
         parts = []

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from age_keras.prefix.cache.room import LIMIT
-from age_keras.prefix.cache.store import FeatureStore
+from age_keras.prefix.features import Features
 
 NO_ROOM = f"fit neither the cache's limit ({LIMIT} sets it) nor the disk"
 
@@ -25,7 +25,7 @@ class CacheNotes:
             self._said.add(sentence)
             self._say(sentence)
 
-    def costs(self, store: FeatureStore) -> None:
+    def costs(self, store: Features) -> None:
         """What the precisions have cost, whoever paid it."""
         if store.error:
             self.once(f"Features are kept in {store.precision}: each changes by {_percent(store.error)} of its value.")

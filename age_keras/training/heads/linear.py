@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from age_keras.data.batches.pipeline import batch_indices
 from age_keras.data.batches.views import epoch_views
-from age_keras.prefix.cache.store import FeatureStore
+from age_keras.prefix.features import Features
 from age_keras.training.heads.block import HeadBlock, HeadSettings, mask_of
 from age_keras.training.heads.watch import HeadWatch
 
@@ -65,8 +65,8 @@ class LinearHeads:
 
     def fit(
         self,
-        copies: FeatureStore,
-        plain: FeatureStore,
+        copies: Features,
+        plain: Features,
         targets: np.ndarray,
         keys: np.ndarray,
         *,

@@ -14,7 +14,7 @@ from age_keras.prefix.cache import room as cache_room
 from age_keras.prefix.cache.cache import FeatureCache
 from age_keras.prefix.cache.entry import FeatureEntry
 from age_keras.prefix.cache.fill import Fill
-from age_keras.prefix.split import split_model
+from age_keras.prefix.cut import cut_model
 from age_keras.training.phase_features import Cut, PhaseFeatures
 
 P, SIDE = 40, 12
@@ -23,12 +23,12 @@ PATCHES = np.random.default_rng(0).integers(0, 256, (P, SIDE, SIDE, 1), dtype=np
 PATCHES.flags.writeable = False
 
 
-def cut(seed=0):
+def tiny(seed=0):
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((SIDE, SIDE, 1))
     frozen = keras.layers.Conv2D(4, 3, strides=2, name="frozen", trainable=False)(inputs)
     x = keras.layers.GlobalAveragePooling2D()(frozen)
-    return split_model(keras.Model(inputs, keras.layers.Dense(1, name="head_output")(x), name="tiny"))
+    return cut_model(keras.Model(inputs, keras.layers.Dense(1, name="head_output")(x), name="tiny"))
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def entries(folder):
     return cache_room.held(folder)
 
 
-def right(store, split):
-    expected = split.prefix(PATCHES)[0].numpy()
+def right(store, cut):
+    expected = cut.prefix(PATCHES)[0].numpy()
     np.testing.assert_allclose(store.gather(np.arange(P))[0], expected, rtol=1e-5, atol=1e-4)
 
 
@@ -55,25 +55,25 @@ def right(store, split):
 @pytest.mark.parametrize("there", [P, 10], ids=["whole", "in part"])
 @pytest.mark.parametrize("anew", [False, True], ids=["gone", "made anew"])
 def test_an_entry_that_vanishes_after_it_was_found_is_no_error(make_cache, folder, monkeypatch, memory, there, anew):
-    split = cut()
-    make_cache().features(split, PATCHES, KEYS, rows=np.arange(there))
+    cut = tiny()
+    make_cache().features(cut, PATCHES, KEYS, rows=np.arange(there))
     run = Fill.run
 
     def vanishing(self, *args):
         monkeypatch.setattr(Fill, "run", run)
         assert cache_room.remove(self.entry.folder)
         if anew:  # By another process, with its rows in another order.
-            make_cache().features(split, PATCHES[::-1].copy(), KEYS[::-1], rows=np.arange(20))
+            make_cache().features(cut, PATCHES[::-1].copy(), KEYS[::-1], rows=np.arange(20))
         run(self, *args)
 
     monkeypatch.setattr(Fill, "run", vanishing)
-    store = make_cache(memory_budget=memory).features(split, PATCHES, KEYS)
-    right(store, split)
-    assert make_cache().features(split, PATCHES, KEYS).computed in (0, P, P - 20)
+    store = make_cache(memory_budget=memory).features(cut, PATCHES, KEYS)
+    right(store, cut)
+    assert make_cache().features(cut, PATCHES, KEYS).computed in (0, P, P - 20)
 
 
 def test_an_entry_that_vanishes_while_it_is_read_is_no_error(make_cache, folder):
-    make_cache().features(cut(), PATCHES, KEYS)
+    make_cache().features(tiny(), PATCHES, KEYS)
     (held,) = entries(folder)
     entry = FeatureEntry(held.folder, [(4,)], np.float32, {})
     ids = np.array(list(entry._slots), np.uint64)
@@ -102,36 +102,36 @@ def test_an_entry_that_is_deleted_while_it_is_waited_for_is_locked_anew(folder):
 
 
 def test_what_a_training_uses_does_not_go_for_what_it_uses_next(make_cache, folder):
-    make_cache().features(cut(0), PATCHES, KEYS)
+    make_cache().features(tiny(0), PATCHES, KEYS)
     (held,) = entries(folder)
-    make_cache().features(cut(1), PATCHES, KEYS)
+    make_cache().features(tiny(1), PATCHES, KEYS)
     cache = make_cache(disk_budget=2 * held.bytes + 100)
-    assert cache.features(cut(0), PATCHES, KEYS).computed == 0
+    assert cache.features(tiny(0), PATCHES, KEYS).computed == 0
 
     def start():
-        assert cache.features(cut(2), PATCHES, KEYS, passing=True).computed == P
+        assert cache.features(tiny(2), PATCHES, KEYS, passing=True).computed == P
         return None
 
     # The way there took the room of what nobody here uses; for itself there is none left, but in memory.
-    assert cache.features(cut(3), PATCHES, KEYS, start=start).in_memory
+    assert cache.features(tiny(3), PATCHES, KEYS, start=start).in_memory
     kept = make_cache()
-    assert [kept.features(cut(seed), PATCHES, KEYS).computed for seed in (0, 2)] == [0, 0]
+    assert [kept.features(tiny(seed), PATCHES, KEYS).computed for seed in (0, 2)] == [0, 0]
 
 
 @pytest.mark.parametrize("spare", [-1, 0, 200, 1100])
 def test_the_limit_is_kept_to_the_byte(make_cache, folder, spare):
-    make_cache().features(cut(0), PATCHES, KEYS)
+    make_cache().features(tiny(0), PATCHES, KEYS)
     (held,) = entries(folder)
     limit = 2 * held.bytes + spare
     for seed in (1, 2, 0, 1):
-        make_cache(disk_budget=limit).features(cut(seed), PATCHES, KEYS)
+        make_cache(disk_budget=limit).features(tiny(seed), PATCHES, KEYS)
         assert sum(entry.bytes for entry in entries(folder)) <= limit
 
 
 def phase(cache, views, augment="published"):
     config = AgeConfig(training=TrainingConfig(augment=augment))
     store = SimpleNamespace(patches=PATCHES, keys=KEYS)
-    return PhaseFeatures(cache, store, config, np.arange(30), np.arange(30, 40), ""), Cut(cut(), views)
+    return PhaseFeatures(cache, store, config, np.arange(30), np.arange(30, 40), ""), Cut(tiny(), views)
 
 
 def test_nothing_is_computed_where_the_whole_training_has_no_room(folder, monkeypatch):
@@ -152,18 +152,18 @@ def test_what_fits_memory_takes_no_disk_that_another_set_needs(make_cache, folde
     copies, plain = features.of(wanted)
     assert (copies.in_memory, plain.in_memory) == (True, False)
     assert sum(entry.bytes for entry in entries(folder)) <= 2738
-    expected = cut().prefix(PATCHES[30:])[0].numpy()
+    expected = tiny().prefix(PATCHES[30:])[0].numpy()
     np.testing.assert_allclose(plain.gather(np.arange(30, 40))[0], expected, rtol=1e-5, atol=1e-4)
 
 
 def test_stores_of_a_training_share_its_memory(make_cache):
     cache = make_cache(memory_budget=P * 16 + 8)
-    first = cache.features(cut(0), PATCHES, KEYS)
-    second = cache.features(cut(1), PATCHES, KEYS)
+    first = cache.features(tiny(0), PATCHES, KEYS)
+    second = cache.features(tiny(1), PATCHES, KEYS)
     assert (first.in_memory, second.in_memory) == (True, False)
-    right(second, cut(1))
+    right(second, tiny(1))
     del first
-    assert cache.features(cut(2), PATCHES, KEYS).in_memory
+    assert cache.features(tiny(2), PATCHES, KEYS).in_memory
 
 
 @pytest.mark.parametrize("place", ["a file", "under a file"])
@@ -171,12 +171,12 @@ def test_a_folder_that_cannot_be_made_means_memory(tmp_path, place):
     said = []
     (tmp_path / "file").write_bytes(b"")
     folder = tmp_path / "file" if place == "a file" else tmp_path / "file" / "features"
-    store = FeatureCache(folder, progress=False, say=said.append).features(cut(), PATCHES, KEYS)
+    store = FeatureCache(folder, progress=False, say=said.append).features(tiny(), PATCHES, KEYS)
     assert store.in_memory
-    right(store, cut())
+    right(store, tiny())
     reason = "File exists" if place == "a file" else "Not a directory"
     assert said == [f"0.0 GB of features cannot be written ({reason}): they are kept in memory for this run."]
     said.clear()
     cache = FeatureCache(folder, progress=False, say=said.append, memory_budget=0)
-    assert not cache.reserve([{"split": cut(), "patches": PATCHES, "keys": KEYS}])
+    assert not cache.reserve([{"cut": tiny(), "patches": PATCHES, "keys": KEYS}])
     assert said == [f"0.0 GB of features cannot be written ({reason}): the whole network runs in every epoch instead."]

@@ -18,9 +18,9 @@ from age_keras.prefix import compute as prefix_pass
 from age_keras.prefix.cache import entry as feature_entry
 from age_keras.prefix.cache import room as cache_room
 from age_keras.prefix.cache.cache import FeatureCache
-from age_keras.prefix.cache.store import FeatureStore
 from age_keras.prefix.compute import BATCH
-from age_keras.prefix.split import split_model
+from age_keras.prefix.cut import cut_model
+from age_keras.prefix.features import Features
 
 P, SIDE = 40, 12
 
@@ -59,8 +59,8 @@ def make_cache(tmp_path, said):
     return make
 
 
-def exact(split, patches):
-    return split.prefix(patches)[0].numpy()
+def exact(cut, patches):
+    return cut.prefix(patches)[0].numpy()
 
 
 def close(a, b):
@@ -68,41 +68,41 @@ def close(a, b):
 
 
 def test_features_are_those_of_the_prefix_and_are_computed_once(make_cache, patches):
-    split = split_model(build())
-    store = make_cache().features(split, patches, KEYS)
+    cut = cut_model(build())
+    store = make_cache().features(cut, patches, KEYS)
     assert (store.computed, store.error, store.precision) == (P, 0.0, "float32")
     rows = np.array([7, 3, 3, 39])
-    close(store.gather(rows)[0], exact(split, patches)[rows])
-    again = make_cache().features(split_model(build()), patches, KEYS)
+    close(store.gather(rows)[0], exact(cut, patches)[rows])
+    again = make_cache().features(cut_model(build()), patches, KEYS)
     assert again.computed == 0
     assert np.array_equal(again.gather(rows)[0], store.gather(rows)[0])
 
 
 def test_folds_add_only_the_rows_that_are_missing(make_cache, patches):
-    split = split_model(build())
+    cut = cut_model(build())
     cache = make_cache()
-    assert cache.features(split, patches, KEYS, rows=np.arange(0, 30)).computed == 30
-    store = cache.features(split, patches, KEYS, rows=np.arange(10, 40))
+    assert cache.features(cut, patches, KEYS, rows=np.arange(0, 30)).computed == 30
+    store = cache.features(cut, patches, KEYS, rows=np.arange(10, 40))
     assert store.computed == 10
-    close(store.gather(np.arange(10, 40))[0], exact(split, patches)[10:])
+    close(store.gather(np.arange(10, 40))[0], exact(cut, patches)[10:])
     with pytest.raises(KeyError):
         store.gather(np.array([5]))
 
 
 def test_views_are_the_copies_that_plain_training_draws(make_cache, patches):
-    split, policy = split_model(build()), get_policy("published")
-    store = make_cache().features(split, patches, KEYS, views=range(3), policy=policy, seed=4)
+    cut, policy = cut_model(build()), get_policy("published")
+    store = make_cache().features(cut, patches, KEYS, views=range(3), policy=policy, seed=4)
     rows = np.arange(P)
     views = epoch_views(KEYS, 5, 3, 4)
     copies = policy.augment(patches, view_keys(KEYS, views, 4))
-    close(store.gather(rows, views)[0], exact(split, copies))
-    more = make_cache().features(split, patches, KEYS, views=range(4), policy=policy, seed=4)
+    close(store.gather(rows, views)[0], exact(cut, copies))
+    more = make_cache().features(cut, patches, KEYS, views=range(4), policy=policy, seed=4)
     assert more.computed == P
 
 
 def test_a_policy_that_changes_nothing_needs_one_view(make_cache, patches):
-    split = split_model(build())
-    store = make_cache().features(split, patches, KEYS, views=range(8), policy=get_policy("none"))
+    cut = cut_model(build())
+    store = make_cache().features(cut, patches, KEYS, views=range(8), policy=get_policy("none"))
     assert store.computed == P
     assert np.array_equal(store.gather(np.arange(4), np.array([0, 5, 7, 1]))[0], store.gather(np.arange(4))[0])
 
@@ -113,7 +113,7 @@ def test_a_policy_that_changes_nothing_needs_one_view(make_cache, patches):
 def test_nothing_old_is_used_for_anything_new(make_cache, patches, change, monkeypatch):
     def compute(model, pixels, keys, policy, seed, dtype="float32"):
         cache = make_cache(dtype=dtype)
-        return cache.features(split_model(model), pixels, keys, views=[0], policy=policy, seed=seed).computed
+        return cache.features(cut_model(model), pixels, keys, views=[0], policy=policy, seed=seed).computed
 
     policy = get_policy("published")
     assert compute(build(), patches, KEYS, policy, 0) == P
@@ -155,20 +155,20 @@ def test_nothing_old_is_used_for_anything_new(make_cache, patches, change, monke
 
 
 def test_a_pixel_changed_in_place_is_noticed(make_cache, patches):
-    writable, cache, split = patches.copy(), make_cache(), split_model(build())
-    cache.features(split, writable, KEYS)
+    writable, cache, cut = patches.copy(), make_cache(), cut_model(build())
+    cache.features(cut, writable, KEYS)
     writable[0] ^= 255
-    assert cache.features(split, writable, KEYS).computed == 1
+    assert cache.features(cut, writable, KEYS).computed == 1
 
 
 def test_half_precision_reports_its_error(make_cache, patches, said):
-    split = split_model(build())
+    cut = cut_model(build())
     for dtype, bound in (("float16", 2**-11), ("bfloat16", 2**-8)):
-        store = make_cache(dtype=dtype).features(split, patches, KEYS)
+        store = make_cache(dtype=dtype).features(cut, patches, KEYS)
         assert store.precision == dtype
         assert 0 < store.error <= bound
         assert store.gather(np.arange(3))[0].dtype == np.float32
-        again = make_cache(dtype=dtype).features(split, patches, KEYS)
+        again = make_cache(dtype=dtype).features(cut, patches, KEYS)
         assert (again.computed, again.error) == (0, store.error)
     assert len(said) == 4
     assert all("kept in float16" in sentence for sentence in said[:2])
@@ -176,11 +176,11 @@ def test_half_precision_reports_its_error(make_cache, patches, said):
 
 
 def test_half_precision_that_overflows_is_refused_and_said_once(make_cache, patches, said):
-    cache, split = make_cache(dtype="float16"), split_model(build(scale=1e4))
+    cache, cut = make_cache(dtype="float16"), cut_model(build(scale=1e4))
     for _ in range(2):
-        store = cache.features(split, patches, KEYS)
+        store = cache.features(cut, patches, KEYS)
         assert (store.precision, store.error) == ("float32", 0.0)
-        close(store.gather(np.arange(P))[0] / 1e4, exact(split, patches) / 1e4)
+        close(store.gather(np.arange(P))[0] / 1e4, exact(cut, patches) / 1e4)
     assert len(said) == 1
     assert "float32" in said[0]
 
@@ -195,20 +195,20 @@ def reducing(by):
 
 
 def test_features_computed_in_a_lower_precision_say_what_it_costs(make_cache, patches, said, monkeypatch, caplog):
-    split = split_model(build())
-    make_cache().features(split, patches, KEYS)
+    cut = cut_model(build())
+    make_cache().features(cut, patches, KEYS)
     monkeypatch.setattr(prefix_pass, "reduced", reducing(0.003))
-    store = make_cache(computed_in="bfloat16").features(split, patches, KEYS)
+    store = make_cache(computed_in="bfloat16").features(cut, patches, KEYS)
     assert (store.computed, store.computed_in, store.error) == (P, "bfloat16", 0.0)  # Not the exact entry's rows.
     assert store.compute_error == pytest.approx(0.003, rel=0.01)
     assert "0.003" in caplog.text
     monkeypatch.setattr(prefix_pass, "reduced", None)
-    again = make_cache(computed_in="bfloat16").features(split, patches, KEYS)
+    again = make_cache(computed_in="bfloat16").features(cut, patches, KEYS)
     assert (again.computed, again.compute_error) == (0, store.compute_error)
     assert len(said) == 2
     assert said[0] == said[1]
     assert "at most 0.3 %" in said[0] or "at most 0.4 %" in said[0]
-    assert make_cache().features(split, patches, KEYS).computed == 0
+    assert make_cache().features(cut, patches, KEYS).computed == 0
 
 
 @pytest.mark.parametrize("by", [0.1, np.nan, 0.0], ids=["too far", "not numbers", "not there"])
@@ -216,20 +216,20 @@ def test_a_lower_precision_that_is_too_coarse_or_not_there_is_refused_and_said_o
     make_cache, patches, said, monkeypatch, by
 ):
     monkeypatch.setattr(prefix_pass, "reduced", reducing(by))
-    cache, split = make_cache(computed_in="bfloat16"), split_model(build())
+    cache, cut = make_cache(computed_in="bfloat16"), cut_model(build())
     for _ in range(2):
-        store = cache.features(split, patches, KEYS)
+        store = cache.features(cut, patches, KEYS)
         assert (store.computed_in, store.compute_error) == ("float32", 0.0)
-        close(store.gather(np.arange(P))[0], exact(split, patches))
+        close(store.gather(np.arange(P))[0], exact(cut, patches))
     assert len(said) == 1
     assert "float32 instead of bfloat16" in said[0]
 
 
 def test_what_does_not_fit_memory_is_mapped_from_disk(make_cache, patches):
-    split = split_model(build())
-    store = make_cache(memory_budget=0).features(split, patches, KEYS)
+    cut = cut_model(build())
+    store = make_cache(memory_budget=0).features(cut, patches, KEYS)
     assert not store.in_memory
-    close(store.gather(np.arange(P))[0], exact(split, patches))
+    close(store.gather(np.arange(P))[0], exact(cut, patches))
 
 
 DAMAGED_FACTS = {"cut": "{", "null": "null", "list": "[]", "errors": '{"version": 3, "errors": null}'}
@@ -237,8 +237,8 @@ DAMAGED_FACTS = {"cut": "{", "null": "null", "list": "[]", "errors": '{"version"
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", *DAMAGED_FACTS, "index", "no index", "garbage", "an id"])
 def test_a_damaged_entry_is_computed_again_and_said_once(make_cache, patches, said, damage, tmp_path):
-    split = split_model(build())
-    good = make_cache().features(split, patches, KEYS).gather(np.arange(P))[0]
+    cut = cut_model(build())
+    good = make_cache().features(cut, patches, KEYS).gather(np.arange(P))[0]
     (entry,) = [f for f in (tmp_path / "features").iterdir() if f.is_dir()]
     if damage == "flipped":
         with open(entry / "tensor0.bin", "r+b") as file:
@@ -258,11 +258,11 @@ def test_a_damaged_entry_is_computed_again_and_said_once(make_cache, patches, sa
     else:
         os.truncate(entry / "index.bin", feature_entry.RECORD.itemsize * 4 + 3)
     cache = make_cache()
-    store = cache.features(split, patches, KEYS)
+    store = cache.features(cut, patches, KEYS)
     assert 0 < store.computed <= P
     close(store.gather(np.arange(P))[0], good)
     assert len(said) == (damage != "index")  # A cut index is what a killed process leaves: nothing to report.
-    assert make_cache().features(split, patches, KEYS).computed == 0
+    assert make_cache().features(cut, patches, KEYS).computed == 0
 
 
 def full_disk(monkeypatch, after):
@@ -282,9 +282,9 @@ def full_disk(monkeypatch, after):
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
 def test_a_full_disk_falls_back_to_memory(make_cache, patches, said, monkeypatch, tmp_path, after):
     full_disk(monkeypatch, after)
-    split = split_model(build())
-    store = make_cache().features(split, patches, KEYS)
-    close(store.gather(np.arange(P))[0], exact(split, patches))
+    cut = cut_model(build())
+    store = make_cache().features(cut, patches, KEYS)
+    close(store.gather(np.arange(P))[0], exact(cut, patches))
     assert len(said) == 1
     assert "No space left" in said[0]
     assert "in memory" in said[0]
@@ -292,33 +292,33 @@ def test_a_full_disk_falls_back_to_memory(make_cache, patches, said, monkeypatch
     whole = {0: 0, 1: 0, 2: BATCH, 3: BATCH}[after]  # A batch is two writes, and what was written whole stays.
     entry = next(f for f in (tmp_path / "features").iterdir() if f.is_dir())
     assert sum(path.stat().st_size for path in entry.glob("*.bin")) == whole * (16 + feature_entry.RECORD.itemsize)
-    again = make_cache().features(split, patches, KEYS)
+    again = make_cache().features(cut, patches, KEYS)
     assert again.computed == P - whole
-    close(again.gather(np.arange(P))[0], exact(split, patches))
+    close(again.gather(np.arange(P))[0], exact(cut, patches))
 
 
 def test_a_full_disk_and_no_memory_mean_plain_training(make_cache, patches, said, monkeypatch):
     full_disk(monkeypatch, 1)
-    assert make_cache(memory_budget=0).features(split_model(build()), patches, KEYS) is None
+    assert make_cache(memory_budget=0).features(cut_model(build()), patches, KEYS) is None
     assert len(said) == 1
     assert "whole network" in said[0]
 
 
 def test_the_least_recently_used_entries_go_first(make_cache, patches, tmp_path):
-    computed = [make_cache().features(split_model(build()), patches, KEYS).computed]
+    computed = [make_cache().features(cut_model(build()), patches, KEYS).computed]
     (entry,) = cache_room.held(tmp_path / "features")
     budget = 2 * entry.bytes + 100
     for seed in (1, 0, 2, 0, 1):
-        computed.append(make_cache(disk_budget=budget).features(split_model(build(seed)), patches, KEYS).computed)
+        computed.append(make_cache(disk_budget=budget).features(cut_model(build(seed)), patches, KEYS).computed)
         time.sleep(0.02)
     assert computed == [P, P, 0, P, 0, P]
     assert sum(entry.bytes for entry in cache_room.held(tmp_path / "features")) <= budget
 
 
 def test_an_entry_larger_than_the_limit_deletes_nothing(make_cache, patches, said, tmp_path):
-    make_cache().features(split_model(build()), patches, KEYS)
+    make_cache().features(cut_model(build()), patches, KEYS)
     before = cache_room.held(tmp_path / "features")
-    store = make_cache(disk_budget=10).features(split_model(build(1)), patches, KEYS)
+    store = make_cache(disk_budget=10).features(cut_model(build(1)), patches, KEYS)
     assert store.in_memory
     assert [e.folder for e in cache_room.held(tmp_path / "features")] == [e.folder for e in before]
     assert len(said) == 1
@@ -330,7 +330,7 @@ sys.path.insert(0, {here!r})
 from test_feature_cache import build, KEYS, P, SIDE
 from age_keras.prefix.cache import entry as feature_entry
 from age_keras.prefix.cache.cache import FeatureCache
-from age_keras.prefix.split import split_model
+from age_keras.prefix.cut import cut_model
 from age_keras.prefix.compute import PrefixPass
 write, times = feature_entry._write_at, []
 def torn(path, offset, data):
@@ -349,7 +349,7 @@ def slow(self, rows, view):
         time.sleep({wait})
 PrefixPass.compute = slow
 patches = np.random.default_rng(0).integers(0, 256, (P, SIDE, SIDE, 1), dtype=np.uint8)
-store = FeatureCache({folder!r}, progress=False, say=print).features(split_model(build()), patches, KEYS)
+store = FeatureCache({folder!r}, progress=False, say=print).features(cut_model(build()), patches, KEYS)
 print("computed", store.computed, float(store.gather(np.arange(P))[0].sum()), flush=True)
 """
 
@@ -373,10 +373,10 @@ def test_a_process_killed_while_computing_leaves_whole_batches(tmp_path, make_ca
     assert process.stdout.readline().startswith("batch")
     process.send_signal(signal.SIGKILL)
     process.wait()
-    split = split_model(build())
-    store = make_cache().features(split, patches, KEYS)
+    cut = cut_model(build())
+    store = make_cache().features(cut, patches, KEYS)
     assert 0 < store.computed < P
-    close(store.gather(np.arange(P))[0], exact(split, patches))
+    close(store.gather(np.arange(P))[0], exact(cut, patches))
     assert not said
 
 
@@ -386,23 +386,23 @@ def test_a_process_killed_while_writing_leaves_whole_rows(tmp_path, make_cache, 
     assert next(line for line in process.stdout if not line.startswith("batch")) == "torn\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    split = split_model(build())
-    store = make_cache().features(split, patches, KEYS)
+    cut = cut_model(build())
+    store = make_cache().features(cut, patches, KEYS)
     assert store.computed == (P - BATCH if torn == "tensor0.bin" else P - BATCH - (P - BATCH) // 2)
-    close(store.gather(np.arange(P))[0], exact(split, patches))
+    close(store.gather(np.arange(P))[0], exact(cut, patches))
     assert not said
 
 
 def test_an_entry_says_what_it_is(make_cache, patches, tmp_path):
-    make_cache().features(split_model(build()), patches, KEYS, views=[2], policy=get_policy("published"), seed=9)
+    make_cache().features(cut_model(build()), patches, KEYS, views=[2], policy=get_policy("published"), seed=9)
     (entry,) = cache_room.held(tmp_path / "features")
     assert (entry.facts["model"], entry.facts["view"], entry.facts["seed"]) == ("tiny", 2, 9)
     assert json.loads((entry.folder / "entry.json").read_text())["policy"]["rotation"] == 15.0
 
 
 def test_signature_fits_what_is_gathered(make_cache, patches):
-    store = make_cache().features(split_model(build()), patches, KEYS)
-    assert isinstance(store, FeatureStore)
+    store = make_cache().features(cut_model(build()), patches, KEYS)
+    assert isinstance(store, Features)
     (spec,), (array,) = store.signature, store.gather(np.arange(5))
     assert spec.shape[1:] == array.shape[1:]
     assert spec.dtype.as_numpy_dtype == array.dtype

@@ -6,8 +6,8 @@ import pytest
 
 from age_keras.data.batches.pipeline import batch_indices
 from age_keras.data.batches.views import epoch_views
-from age_keras.prefix.cache.store import FeatureStore, View
-from age_keras.prefix.split import Boundary
+from age_keras.prefix.cut import Boundary
+from age_keras.prefix.features import Features, View
 from age_keras.training.heads.linear import HeadSettings, LinearHeads
 
 P, D, VIEWS = 60, 7, 3
@@ -21,7 +21,7 @@ FOLD = np.arange(P) % 3
 def store(views):
     slots = np.arange(P)
     views = {number: View([array], slots) for number, array in views.items()}
-    return FeatureStore((Boundary((D,), "float32"),), views, "float32", 0.0, True, 0)
+    return Features((Boundary((D,), "float32"),), views, "float32", 0.0, True, 0)
 
 
 PLAIN, AUGMENTED = store({None: COPIES.mean(axis=0)}), store(dict(enumerate(COPIES)))

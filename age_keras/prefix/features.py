@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from age_keras.prefix.split import Boundary
+from age_keras.prefix.cut import Boundary
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class FeatureStore:
+class Features:
     """What `FeatureCache.features` returns.
 
     Attributes:
