@@ -140,7 +140,7 @@ def sampled(args, samples, folder: Path) -> tuple[float, float]:
     rows = np.arange(len(opened[0]))
     ours = store_seconds
     age = build_age_model(config.model, args.size, median=20.0)
-    for epochs, phase in zip(args.epochs, (config.training.head, config.training.fine_tune), strict=True):
+    for epochs, phase in zip(args.epochs, (config.training.frozen, config.training.fine_tune), strict=True):
         feeds: list = []
 
         def make(phase=phase, feeds=feeds):

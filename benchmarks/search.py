@@ -2,7 +2,7 @@
 
     python benchmarks/search.py                                         # small and whole: minutes
     python -m experiments.baseline_cnn --synthetic-writers 200 --model.weights none --model.loss huber \\
-        --backbones resnet50 --pages.image-size 112 --pages.stride 400 --training.head.epochs 0 \\
+        --backbones resnet50 --pages.image-size 112 --pages.stride 400 --training.frozen.epochs 0 \\
         --training.fine-tune.epochs 8 --training.fine-tune.unfreeze 1 --training.fine-tune.learning-rate 1e-3 \\
         --training.fine-tune.schedule cosine --training.augment none --run start
     python benchmarks/search.py --backbone resnet50 --image-size 224 --pages 30 --patches 1 --batch-size 8 \\
@@ -109,7 +109,7 @@ class Plain(keras_tuner.HyperModel):
         arrays = (store.patches, self.study.data.targets, store.keys)
         shared = {"batch_size": training.batch_size, "seed": config.seed}
         lowest, weights = float("inf"), None
-        for phase in (training.head, training.fine_tune):
+        for phase in (training.frozen, training.fine_tune):
             if not phase.epochs:
                 continue
             unfreeze(age, phase.unfreeze)

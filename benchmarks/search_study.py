@@ -81,7 +81,7 @@ def make_study(settings: Settings, folder: Path) -> Study:
         backbones=(settings.backbone,),
         model=ModelConfig(settings.backbone, weights=settings.weights, batch_norm="inference"),
         training=TrainingConfig(
-            head=PhaseConfig(settings.head_epochs, 1e-3, stop_patience=10**6, schedule="constant"),
+            frozen=PhaseConfig(settings.head_epochs, 1e-3, stop_patience=10**6, schedule="constant"),
             fine_tune=PhaseConfig(settings.fine_tune_epochs, 1e-4, 0.25, stop_patience=10**6, schedule="constant"),
             batch_size=settings.batch_size,
             augment="none" if settings.views == 1 else "handwriting",

@@ -18,7 +18,7 @@ import tyro
 from side_by_side import machine
 
 FLAGS = (
-    "--model.weights none --pages.image-size 64 --training.head.epochs 3 --training.fine-tune.epochs 2 "
+    "--model.weights none --pages.image-size 64 --training.frozen.epochs 3 --training.fine-tune.epochs 2 "
     "--training.augment none --folds 2 --race 0 --keep 0 --runtime.no-tensorboard"
 )
 

@@ -16,7 +16,7 @@ from age_keras.config.age import AgeConfig
 from age_keras.evaluation.report.write import write_report
 from age_keras.training.holdout import holdout_part
 from age_keras.training.study import open_study
-from age_keras.training.units import train_all
+from age_keras.training.train_all import train_all
 
 
 def get_config() -> AgeConfig:

@@ -20,7 +20,7 @@ from age_keras.evaluation.report.write import write_report
 from age_keras.predictions.table import write_predictions
 from age_keras.training.holdout import holdout_part
 from age_keras.training.study import open_study
-from age_keras.training.units import train_all
+from age_keras.training.train_all import train_all
 
 STUDY = ("resnet50", "inception_v3", "inception_resnet_v2", "densenet121", "efficientnetv2_m")
 

@@ -17,7 +17,7 @@ from age_keras.config.pages import PageSettings
 from age_keras.evaluation.report.write import write_report
 from age_keras.training.holdout import holdout_part
 from age_keras.training.study import open_study
-from age_keras.training.units import train_all
+from age_keras.training.train_all import train_all
 
 
 def get_config() -> AgeConfig:
@@ -27,7 +27,7 @@ def get_config() -> AgeConfig:
         model=ModelConfig(weights="none", dropout=0.2, loss="huber"),
         pages=PageSettings(image_size=128),
         training=TrainingConfig(
-            head=PhaseConfig(epochs=0, learning_rate=1e-3),
+            frozen=PhaseConfig(epochs=0, learning_rate=1e-3),
             fine_tune=PhaseConfig(epochs=20, learning_rate=2e-3, unfreeze=1.0, schedule="cosine", warmup=1),
             batch_size=32,
         ),

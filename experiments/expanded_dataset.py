@@ -20,7 +20,7 @@ from age_keras.data.table.samples import read_samples
 from age_keras.evaluation.report.write import write_report
 from age_keras.training.holdout import holdout_with_extra
 from age_keras.training.study import open_samples, open_study
-from age_keras.training.units import train_all
+from age_keras.training.train_all import train_all
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
 from age_keras.evaluation.report.write import write_report
 from age_keras.training.crossval import CrossValidationConfig, FoldsConfig, fold_parts
+from age_keras.training.one_training import gather
 from age_keras.training.study import Study, open_study
-from age_keras.training.units import gather, train_all
+from age_keras.training.train_all import train_all
 
 VARIANTS = ("mae", "mse", "huber", "dldl", "corn", "mean_variance", "quantile", "lds", "c_mixup", "regmixup")
 
@@ -40,7 +41,7 @@ def get_config() -> HeadsConfig:
         model=ModelConfig(weights="none", dropout=0.2),
         pages=PageSettings(shorter_side=None, patch_size=256, stride=256, image_size=96),
         training=TrainingConfig(
-            head=PhaseConfig(epochs=0, learning_rate=1e-3),
+            frozen=PhaseConfig(epochs=0, learning_rate=1e-3),
             fine_tune=PhaseConfig(epochs=8, learning_rate=1e-3, unfreeze=1.0, schedule="cosine", warmup=1),
         ),
         folds=FoldsConfig(count=3),
@@ -60,14 +61,14 @@ def variant(config: AgeConfig, name: str) -> AgeConfig:
 
 def experiment(config: HeadsConfig) -> Path:
     study = open_study(config, "heads")
-    units = []
+    trainings = []
     parts = fold_parts(study)
     for name in config.variants:
         ground: Study = study.with_config(variant(config, name))
         named = [replace(part, label=f"{name}-{part.label}", repeat=name) for part in parts]
-        units += [(config.backbones[0], part) for part in named]
+        trainings += [(config.backbones[0], part) for part in named]
         train_all(ground, named)
-    gather(study, units)
+    gather(study, trainings)
     return write_report(study.run.path, "Age from handwriting: heads", study.image, notes=study.notes())
 
 

@@ -56,7 +56,7 @@ def get_config() -> MultiHostConfig:
 def experiment(config: MultiHostConfig) -> Path:
     from age_keras.training.distributed.hosted import train_hosted
     from age_keras.training.distributed.multi_host import join_hosts
-    from age_keras.training.units import gather, record_unit
+    from age_keras.training.one_training import gather, record_training
 
     # The number of machines changes nothing of the result, so it does not name the run.
     one = replace(config, hosts=MultiHostConfig.hosts, index=0, fresh=config.fresh and config.index == 0)
@@ -70,9 +70,9 @@ def experiment(config: MultiHostConfig) -> Path:
         done = study.run.file("state", f"host{config.index}.md")
         done.write_text("# This host has done its share; the report is written by the first.\n", encoding="utf-8")
         return done
-    unit = (config.backbones[0], part)
-    record_unit(study, *unit, trained)
-    gather(study, [unit])
+    training = (config.backbones[0], part)
+    record_training(study, *training, trained)
+    gather(study, [training])
     state.unlink(missing_ok=True)
     return write_report(study.run.path, "Age from handwriting: several hosts", study.image, notes=study.notes())
 

@@ -17,7 +17,7 @@ from age_keras.config.pages import PageSettings
 from age_keras.evaluation.report.write import write_report
 from age_keras.training.crossval import CrossValidationConfig, fold_parts
 from age_keras.training.study import open_study
-from age_keras.training.units import train_all
+from age_keras.training.train_all import train_all
 from experiments.cross_validation import STUDY
 
 
@@ -28,7 +28,7 @@ def get_config() -> CrossValidationConfig:
         model=ModelConfig(preprocessing="published", dropout=0.5, loss="mse"),
         pages=PageSettings(blank="published", channels=3),
         training=TrainingConfig(
-            head=PhaseConfig(epochs=50, learning_rate=1e-3),
+            frozen=PhaseConfig(epochs=50, learning_rate=1e-3),
             fine_tune=PhaseConfig(epochs=10, learning_rate=1e-4, unfreeze=1.0),
             selection="published",
             batch_size=128,

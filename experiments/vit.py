@@ -16,10 +16,10 @@ from age_keras.config.pages import PageSettings
 from age_keras.evaluation.report.write import write_report
 from age_keras.training.holdout import holdout_part
 from age_keras.training.study import open_study
-from age_keras.training.units import train_all
+from age_keras.training.train_all import train_all
 
 TRANSFORMER_TRAINING = TrainingConfig(
-    head=PhaseConfig(epochs=30, learning_rate=1e-3),
+    frozen=PhaseConfig(epochs=30, learning_rate=1e-3),
     fine_tune=PhaseConfig(
         epochs=15,
         learning_rate=5e-5,

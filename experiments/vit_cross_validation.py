@@ -15,7 +15,7 @@ from age_keras.config.pages import PageSettings
 from age_keras.evaluation.report.write import write_report
 from age_keras.training.crossval import CrossValidationConfig, fold_parts
 from age_keras.training.study import open_study
-from age_keras.training.units import train_all
+from age_keras.training.train_all import train_all
 from experiments.vit import TRANSFORMER_TRAINING
 
 

@@ -5,7 +5,7 @@
 TinyViT, FasterViT, ConvNeXtV2 and keras-cv's ViT on a hold-out split, each fine-tuned twice: with warm-up, layer-wise
 decay and clipping (`experiments.vit`), and plainly (constant rate, none of the three; models named `-plain`). The
 report adds a table and a figure of gradient norms and spikes to the usual ones.
-Without a GPU: --backbones tinyvit_5m --model.weights none --training.head.epochs 2.
+Without a GPU: --backbones tinyvit_5m --model.weights none --training.frozen.epochs 2.
 """
 
 import sys
@@ -21,8 +21,8 @@ from age_keras.evaluation.report.stability import SPIKE, stability_figure, stabi
 from age_keras.evaluation.report.write import write_report
 from age_keras.files import atomic_write
 from age_keras.training.holdout import holdout_part
+from age_keras.training.one_training import gather, train_one
 from age_keras.training.study import open_study
-from age_keras.training.units import gather, train_unit
 from experiments.vit import TRANSFORMER_TRAINING
 
 
@@ -63,12 +63,12 @@ def experiment(config: VariantsConfig) -> Path:
     plain = replace(steady, label="plain", repeat="plain")
     rough = replace(config.training.fine_tune, warmup=0, layer_decay=1.0, clip_norm=0.0, schedule="constant")
     plain_study = study.with_config(replace(config, training=replace(config.training, fine_tune=rough)))
-    units = []
+    trainings = []
     for backbone in config.backbones:
         for ground, part in ((study, steady), (plain_study, plain))[: 2 if config.plain else 1]:
-            units.append((backbone, part))
-            train_unit(ground, backbone, part, f"[{len(units)}/{len(config.backbones) * (1 + config.plain)}]")
-    gather(study, units)
+            trainings.append((backbone, part))
+            train_one(ground, backbone, part, f"[{len(trainings)}/{len(config.backbones) * (1 + config.plain)}]")
+    gather(study, trainings)
     report = write_report(
         study.run.path, "Age from handwriting: further transformers", study.image, notes=study.notes()
     )

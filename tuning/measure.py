@@ -6,9 +6,9 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 
+from age_keras.training.one_training import gather, train_one
 from age_keras.training.protocol import Part
 from age_keras.training.study import Study
-from age_keras.training.units import gather, train_unit
 from tuning.search_config import SearchConfig
 from tuning.spaces import AGE_SPACES
 from tuning.trials import TrialRecord
@@ -50,13 +50,13 @@ def measure(study: Study, outer: Part, config: SearchConfig, trial: str, progres
         progress: show bars.
     """
     default = replace(study.config, model=replace(study.config.model, backbone=study.config.backbones[0]))
-    units = []
+    trainings = []
     for name, each in ((f"trial{trial}", config), ("default", default)):
         part = replace(outer, label=name, repeat=name)
         of_one = replace(study, config=each)
-        units.append((each.model.backbone, part))
-        train_unit(of_one, each.model.backbone, part, f"[{len(units)}/2]", progress)
-    predictions = gather(study, units)
+        trainings.append((each.model.backbone, part))
+        train_one(of_one, each.model.backbone, part, f"[{len(trainings)}/2]", progress)
+    predictions = gather(study, trainings)
     scored = predictions[predictions["Split"] == "test"]
     who = np.where(scored["Model"].str.endswith("-default"), "default", "chosen")
     wide = scored.assign(Model=who).pivot(index="ImageID", columns="Model", values="Prediction")

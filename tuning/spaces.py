@@ -30,17 +30,19 @@ def basic(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
         training.fine_tune,
         unfreeze=share,
         learning_rate=rate * FINE_TUNE_RATE,
-        # With nothing unfrozen, fine-tuning would be more of phase 1.
+        # With nothing unfrozen, fine-tuning would be more of the frozen phase.
         epochs=training.fine_tune.epochs if share else 0,
     )
-    # Where `base` has no phase 1, a head alone still needs epochs.
-    head = replace(
-        training.head, learning_rate=rate, epochs=training.head.epochs or (0 if share else training.fine_tune.epochs)
+    # Where `base` has no frozen phase, a head alone still needs epochs.
+    frozen = replace(
+        training.frozen,
+        learning_rate=rate,
+        epochs=training.frozen.epochs or (0 if share else training.fine_tune.epochs),
     )
     return replace(
         base,
         model=replace(base.model, backbone=_backbone(hp, base), dropout=dropout),
-        training=replace(training, head=head, fine_tune=fine_tune),
+        training=replace(training, frozen=frozen, fine_tune=fine_tune),
     )
 
 
@@ -64,7 +66,10 @@ def wide(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
     if head == "regression":
         model = replace(model, loss=loss)
     training = replace(
-        training, augment=augment, head=replace(training.head, **step), fine_tune=replace(training.fine_tune, **step)
+        training,
+        augment=augment,
+        frozen=replace(training.frozen, **step),
+        fine_tune=replace(training.fine_tune, **step),
     )
     if augment != "none":
         training = replace(training, strength=strength, views=views)

@@ -59,8 +59,8 @@ class TrainingConfig:
     """The protocol.
 
     Attributes:
-        head: phase 1, the backbone frozen.
-        fine_tune: phase 2, from the best epoch of phase 1.
+        frozen: The first phase, which trains the head on the frozen backbone.
+        fine_tune: The second phase, which starts from the best epoch of the first.
         selection: what chooses the epoch: `inner`, a writer-disjoint part of the training data; or `published`, the
             very part that is scored, as the study did in cross-validation (its error is then too small).
         selection_fraction: fraction of the training pages that choose the epoch where the split has no validation part.
@@ -72,12 +72,12 @@ class TrainingConfig:
             `auto` takes what the frozen prefix can compute in about the time of the epochs that use it, and at most
             what fits 16 GB.
         mix: batch policy: `none`, `c_mixup` (arXiv:2210.05775) or `regmixup` (arXiv:2206.14502).
-        batched_heads: train phase 1 of all folds of a cross-validation as one batched model: many times faster, with
-            batches that the folds share.
+        batched_heads: train the frozen phase of all folds of a cross-validation as one batched model: many times
+            faster, with batches that the folds share.
         rare_ages: weights: `none`, or `lds`, label distribution smoothing (arXiv:2102.09554).
     """
 
-    head: PhaseConfig = field(default_factory=lambda: PhaseConfig(epochs=50, learning_rate=1e-3))
+    frozen: PhaseConfig = field(default_factory=lambda: PhaseConfig(epochs=50, learning_rate=1e-3))
     fine_tune: PhaseConfig = field(default_factory=lambda: PhaseConfig(epochs=10, learning_rate=1e-4, unfreeze=0.25))
     selection: Literal["inner", "published"] = "inner"
     selection_fraction: float = 0.15
@@ -99,8 +99,8 @@ class TrainingConfig:
             )
         if isinstance(self.views, int) and self.views < 1:
             raise InputError(f"`views` must be at least 1, `inf` or `auto`. Received: views={self.views}.")
-        if self.head.epochs + self.fine_tune.epochs == 0:
-            raise InputError("Both phases have 0 epochs: give `head.epochs` or `fine_tune.epochs`.")
+        if self.frozen.epochs + self.fine_tune.epochs == 0:
+            raise InputError("Both phases have 0 epochs: give `frozen.epochs` or `fine_tune.epochs`.")
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,6 @@ class PhaseFeatures:
 def next_phase(config: AgeConfig, phase: PhaseConfig) -> PhaseConfig | None:
     """Phase 2, during phase 1, where it leaves a part of the backbone frozen."""
     following, runtime = config.training.fine_tune, config.runtime
-    if phase is not config.training.head or not following.epochs or not phase.unfreeze < following.unfreeze < 1:
+    if phase is not config.training.frozen or not following.epochs or not phase.unfreeze < following.unfreeze < 1:
         return None
     return following if runtime.prefix_cache and runtime.strategy == "none" else None

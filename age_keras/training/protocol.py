@@ -22,7 +22,7 @@ from age_keras.training.feeds import PatchData, PixelFeed, make_feed
 from age_keras.training.heads.linear import TrainedHead
 from age_keras.training.model_pool import ModelPool
 
-PHASES = ("head", "fine_tune")
+PHASES = ("frozen", "fine_tune")
 
 
 @dataclass(frozen=True)

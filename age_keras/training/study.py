@@ -19,8 +19,6 @@ from age_keras.run.folder import Run
 from age_keras.training.feeds import PatchData
 from age_keras.training.rare_ages import lds_weights
 
-PASSED_ON = ("Sex", "Hand", "Source")
-
 
 @dataclass(frozen=True)
 class Study:

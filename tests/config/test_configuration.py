@@ -37,7 +37,7 @@ def test_a_wrong_key_or_type_is_named(key, value, message):
         (lambda: PhaseConfig(-1, 0.1), "epochs=-1"),
         (lambda: TrainingConfig(batch_size=0), "batch_size=0"),
         (lambda: TrainingConfig(views=0), "views=0"),
-        (lambda: TrainingConfig(head=PhaseConfig(0, 1.0), fine_tune=PhaseConfig(0, 1.0)), "0 epochs"),
+        (lambda: TrainingConfig(frozen=PhaseConfig(0, 1.0), fine_tune=PhaseConfig(0, 1.0)), "0 epochs"),
     ],
 )
 def test_an_impossible_value_is_named(make, message):

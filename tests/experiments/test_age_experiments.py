@@ -13,7 +13,7 @@ from age_keras.data.synthetic.cohort import synthesize
 TINY = [
     "--backbones", "resnet10", "--model.weights", "none", "--pages.image-size", "32", "--pages.patch-size", "400",
     "--pages.stride", "400", "--training.batch-size", "16", "--training.views", "1",
-    "--training.head.epochs", "1", "--training.fine-tune.epochs", "1", "--bands", "15",
+    "--training.frozen.epochs", "1", "--training.fine-tune.epochs", "1", "--bands", "15",
 ]  # fmt: skip
 
 

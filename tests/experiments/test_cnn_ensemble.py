@@ -10,7 +10,7 @@ from age_keras.data.synthetic.cohort import synthesize
 
 TINY = [
     "--model.weights", "none", "--pages.image-size", "32", "--pages.patch-size", "400", "--pages.stride", "400",
-    "--training.batch-size", "16", "--training.views", "1", "--training.head.epochs", "1",
+    "--training.batch-size", "16", "--training.views", "1", "--training.frozen.epochs", "1",
     "--training.fine-tune.epochs", "0", "--bands", "15", "--runtime.no-tensorboard",
 ]  # fmt: skip
 

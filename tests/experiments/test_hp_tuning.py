@@ -14,7 +14,7 @@ from experiments import hp_tuning, hp_tuning_wide
 def tiny(config, tmp_path, **changes):
     """The experiment's configuration for a small network, short trainings and two folds."""
     training = replace(
-        config.training, head=PhaseConfig(2, 1e-3), fine_tune=PhaseConfig(1, 1e-4, 0.25), batch_size=16, views=1
+        config.training, frozen=PhaseConfig(2, 1e-3), fine_tune=PhaseConfig(1, 1e-4, 0.25), batch_size=16, views=1
     )
     return replace(
         config,

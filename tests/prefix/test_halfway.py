@@ -62,7 +62,7 @@ def counted(monkeypatch):
 CONFIG = AgeConfig(
     model=ModelConfig(backbone="resnet10", weights="none", dropout=0.0, batch_norm="inference"),
     training=TrainingConfig(
-        head=PhaseConfig(epochs=2, learning_rate=0.02),
+        frozen=PhaseConfig(epochs=2, learning_rate=0.02),
         fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.5),
         batch_size=16,
         views=2,
@@ -78,7 +78,7 @@ def test_phase_1_starts_from_the_features_of_phase_2(inked_pages, tmp_path, coun
     def features(folder, ahead):
         pool = ModelPool()
         age = pool.build(CONFIG, store.patches.shape[1], store.patches.shape[-1], 20.0, 5.0)
-        phase = CONFIG.training.head
+        phase = CONFIG.training.frozen
         deeper = pool.ahead(age, CONFIG, phase) if ahead else None
         unfreeze(age, 0.0)
         wanted = PhaseFeatures(FeatureCache(folder, progress=False), store, CONFIG, learn, others, "")

@@ -15,7 +15,7 @@ def test_the_features_of_a_phase_leave_the_memory_before_the_next_ones_come(inke
     config = AgeConfig(
         model=ModelConfig(backbone="resnet10", weights="none"),
         training=TrainingConfig(
-            head=PhaseConfig(epochs=1, learning_rate=0.02),
+            frozen=PhaseConfig(epochs=1, learning_rate=0.02),
             fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.5),
             batch_size=8,
             augment="none",

@@ -16,7 +16,7 @@ CONFIG = AgeConfig(
     backbones=("resnet10",),
     model=ModelConfig(backbone="resnet10", weights="none", dropout=0.3),
     training=TrainingConfig(
-        head=PhaseConfig(epochs=1, learning_rate=0.02),
+        frozen=PhaseConfig(epochs=1, learning_rate=0.02),
         fine_tune=PhaseConfig(epochs=2, learning_rate=1e-3, unfreeze=0.25),
         batch_size=16,
         augment="none",

@@ -23,7 +23,7 @@ PAGES, PATCHES = 24, 3
 CONFIG = AgeConfig(
     model=ModelConfig(backbone="resnet10", weights="none", dropout=0.3, batch_norm="inference"),
     training=TrainingConfig(
-        head=PhaseConfig(epochs=2, learning_rate=0.02),
+        frozen=PhaseConfig(epochs=2, learning_rate=0.02),
         fine_tune=PhaseConfig(epochs=2, learning_rate=1e-3, unfreeze=0.5),
         batch_size=16,
         views=2,
@@ -114,7 +114,7 @@ def test_the_seed_fixes_the_result_and_another_changes_it(pages, uninterrupted):
 
 def test_the_best_epoch_of_both_phases_is_kept_and_history_tells_all(uninterrupted):
     history = uninterrupted.history
-    assert history["phase"].tolist() == ["head", "head", "fine_tune", "fine_tune"]
+    assert history["phase"].tolist() == ["frozen", "frozen", "fine_tune", "fine_tune"]
     assert {"loss", "val_loss", "mae", "val_mae", "learning_rate", "gradient_norm", "seconds"} <= set(history)
     assert uninterrupted.pages["page"].tolist() == list(range(16, 24))
 
@@ -133,7 +133,7 @@ def test_it_learns(pages):
         model=replace(CONFIG.model, batch_norm="auto", dropout=0.0),
         training=replace(
             CONFIG.training,
-            head=PhaseConfig(epochs=0, learning_rate=1e-3),
+            frozen=PhaseConfig(epochs=0, learning_rate=1e-3),
             fine_tune=PhaseConfig(epochs=8, learning_rate=3e-3, unfreeze=1.0, schedule="cosine"),
             augment="none",
         ),
@@ -149,12 +149,12 @@ def test_it_learns(pages):
     [
         {"mix": "c_mixup", "views": "inf"},
         {"mix": "regmixup", "views": "inf", "rare_ages": "lds"},
-        {"head": PhaseConfig(1, 1e-3, optimizer="adamw", weight_decay=0.01, warmup=1, schedule="cosine")},
+        {"frozen": PhaseConfig(1, 1e-3, optimizer="adamw", weight_decay=0.01, warmup=1, schedule="cosine")},
         {"fine_tune": PhaseConfig(1, 1e-3, unfreeze=1.0, optimizer="sgd", layer_decay=0.7, clip_norm=1.0)},
     ],
 )
 def test_every_option_of_the_protocol_trains(pages, change):
-    short = {"head": PhaseConfig(1, 1e-3), "fine_tune": PhaseConfig(1, 1e-3, unfreeze=1.0)}
+    short = {"frozen": PhaseConfig(1, 1e-3), "fine_tune": PhaseConfig(1, 1e-3, unfreeze=1.0)}
     trained = run(pages, replace(CONFIG, training=replace(CONFIG.training, **{**short, **change})))
     assert np.isfinite(trained.history["loss"]).all()
     assert np.isfinite(trained.pages["Prediction"]).all()

@@ -27,7 +27,7 @@ CONFIG = SearchConfig(
     backbones=("resnet10",),
     model=ModelConfig(backbone="resnet10", weights="none", batch_norm="inference"),
     training=TrainingConfig(
-        head=PhaseConfig(epochs=2, learning_rate=0.02),
+        frozen=PhaseConfig(epochs=2, learning_rate=0.02),
         fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.25),
         batch_size=16,
         augment="none",
@@ -141,7 +141,7 @@ def test_heads_of_several_trials_train_together_and_are_what_they_are_alone(tmp_
 
 def test_a_share_of_nothing_trains_the_head_alone():
     config = basic(values(unfreeze=0.0, dropout=0.2, learning_rate=1e-3), CONFIG)
-    assert (config.training.fine_tune.epochs, config.training.head.epochs) == (0, 2)
+    assert (config.training.fine_tune.epochs, config.training.frozen.epochs) == (0, 2)
     assert config.model.dropout == 0.2
     assert basic(values(unfreeze=0.5), CONFIG).training.fine_tune.unfreeze == 0.5
 
@@ -160,8 +160,8 @@ def test_every_point_of_the_wide_space_is_a_configuration():
                 seed += 97
         config = wide(hp, base)
         assert config.model.backbone in base.backbones
-        if config.training.head.optimizer != "adamw":
-            assert config.training.head.weight_decay == 0
+        if config.training.frozen.optimizer != "adamw":
+            assert config.training.frozen.weight_decay == 0
 
 
 def test_the_recognisers_space_starts_from_its_defaults():

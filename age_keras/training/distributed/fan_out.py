@@ -3,9 +3,9 @@
     python -m experiments.cross_validation --data DIR --runtime.workers 4
     RAY_ADDRESS=auto python -m experiments.cross_validation --data DIR --runtime.workers 0
 
-Each training is a unit that ends in a record under the run's `state/` and resumes from there, so it does not matter
-which process runs it, or how often one dies. With Ray (`pip install -e .[ray]`) and a cluster that it reaches, the
-units run on all of its machines, which share the data and the run's folder; else on processes of this machine.
+Each training ends in a record under the run's `state/` and resumes from there, so it does not matter which process runs
+it, or how often one dies. With Ray (`pip install -e .[ray]`) and a cluster that it reaches, the trainings run on all of
+its machines, which share the data and the run's folder; otherwise on processes of this machine.
 """
 
 import contextlib
@@ -33,36 +33,37 @@ if TYPE_CHECKING:
 
 Backend = Literal["auto", "ray", "processes"]
 MOST_DEATHS = 3
-"""So often a unit's process may die before the unit is given up."""
+"""A training is given up once its process has died this often."""
 
 
 def fan_out(
     study: "Study",
-    units: Sequence[tuple[str, "Part"]],
+    trainings: Sequence[tuple[str, "Part"]],
     parts: Sequence["Part"],
     backend: Backend = "auto",
     progress: bool = True,
 ) -> None:
-    """Trains units that are not finished, several at a time (`runtime.workers`), as `train_all` does one by one.
+    """Trains what is not finished, several at a time (`runtime.workers`).
 
     Args:
-        study: the opened experiment.
-        units: backbones and parts.
-        parts: all parts of the split: the linear heads of a backbone are trained on all of them together.
-        backend: `ray`, `processes`, or `auto`: Ray where it is installed and RAY_ADDRESS names a cluster.
-        progress: show a bar of finished units.
+        study: The opened experiment.
+        trainings: Backbones and parts.
+        parts: All parts of the split: the linear heads of a backbone are trained on all of them together.
+        backend: `"ray"`, `"processes"`, or `"auto"`: Ray where it is installed and RAY_ADDRESS names a cluster.
+            Defaults to `"auto"`.
+        progress: Whether to show a bar of finished trainings. Defaults to `True`.
 
     Raises:
-        InputError: Ray was asked for and is not installed, or a unit's process keeps dying.
+        InputError: Ray was asked for and is not installed, or a training's process keeps dying.
     """
-    from age_keras.training.units import unit_label
+    from age_keras.training.one_training import record_file
 
     if backend == "auto":
         backend = "ray" if os.environ.get("RAY_ADDRESS") and importlib.util.find_spec("ray") else "processes"
-    left = [unit for unit in units if not study.run.file("state", f"{unit_label(*unit)}.csv").exists()]
+    left = [each for each in trainings if not record_file(study, *each).exists()]
     title = study.run.path.parent.name
     with tqdm(
-        total=len(units), initial=len(units) - len(left), desc=title, unit="training", disable=not progress
+        total=len(trainings), initial=len(trainings) - len(left), desc=title, unit="training", disable=not progress
     ) as bar:
         if left and backend == "ray":
             _with_ray(study, left, parts, bar)
@@ -87,10 +88,10 @@ _heads: dict[tuple, list] = {}
 
 
 def _train_one(config: "AgeConfig", run: Path, backbone: str, part: "Part", parts: Sequence["Part"]) -> str:
-    """In a process of its own: opens the study again (its patches are on disk) and trains one unit."""
+    """In a process of its own: opens the study again (its patches are on disk) and trains one backbone on one part."""
     from age_keras.training.heads.batched import train_heads
+    from age_keras.training.one_training import train_one
     from age_keras.training.protocol import with_backbone
-    from age_keras.training.units import train_unit
 
     study = _opened(config, run)
     # Where no process has ended them yet, heads that train together are trained in each: none waits for another.
@@ -99,26 +100,26 @@ def _train_one(config: "AgeConfig", run: Path, backbone: str, part: "Part", part
         _heads.clear()
         _heads[name] = train_heads(study, with_backbone(config, backbone), parts) or [None] * len(parts)
     labels = [each.label for each in parts]
-    train_unit(study, backbone, part, progress=False, head=_heads[name][labels.index(part.label)])
+    train_one(study, backbone, part, progress=False, head=_heads[name][labels.index(part.label)])
     return f"{backbone} {part.label}"
 
 
-def _task(study: "Study", unit: tuple[str, "Part"], parts: Sequence["Part"]) -> tuple:
-    return study.config, study.run.path, *unit, parts
+def _task(study: "Study", training: tuple[str, "Part"], parts: Sequence["Part"]) -> tuple:
+    return study.config, study.run.path, *training, parts
 
 
-def _with_processes(study: "Study", units: Sequence, parts: Sequence["Part"], workers: int, bar: tqdm) -> None:
-    left, deaths = list(units), 0
+def _with_processes(study: "Study", trainings: Sequence, parts: Sequence["Part"], workers: int, bar: tqdm) -> None:
+    left, deaths = list(trainings), 0
     while left:
         try:
             with _pool(workers) as pool:
-                running = {pool.submit(_train_one, *_task(study, unit, parts)): unit for unit in left}
+                running = {pool.submit(_train_one, *_task(study, each, parts)): each for each in left}
                 for done in as_completed(running):
                     bar.set_postfix_str(done.result())
                     bar.update()
                     left.remove(running[done])
         except BrokenProcessPool:
-            # Finished units have their records, the others go on from their saved epoch.
+            # Finished trainings have their records, the others resume from their saved epoch.
             deaths += 1
             if deaths >= MOST_DEATHS:
                 raise InputError(
@@ -151,12 +152,12 @@ def _settle(places, workers: int) -> None:
 
 
 def _on_ray(cpus: float, *task) -> str:
-    """One unit in a task of so many CPUs: as many of them as the machine has room for share its memory."""
+    """One training in a task of so many CPUs: as many of them as the machine has room for share its memory."""
     os.environ.setdefault("AGE_KERAS_WORKERS", str(max(1, int(cores() // cpus))))
     return _train_one(*task)
 
 
-def _with_ray(study: "Study", units: Sequence, parts: Sequence["Part"], bar: tqdm) -> None:
+def _with_ray(study: "Study", trainings: Sequence, parts: Sequence["Part"], bar: tqdm) -> None:
     if importlib.util.find_spec("ray") is None:
         raise InputError("The backend `ray` needs Ray: pip install -e '.[ray]'.")
     import ray
@@ -167,7 +168,7 @@ def _with_ray(study: "Study", units: Sequence, parts: Sequence["Part"], bar: tqd
     # A task that dies with its machine is run again elsewhere, and goes on from the saved epoch.
     cpus = min(2, ray.cluster_resources().get("CPU", 1))
     task = ray.remote(num_cpus=cpus, num_gpus=1 if on_gpus else 0, max_retries=MOST_DEATHS)(_on_ray)
-    waiting = [task.remote(cpus, *_task(study, unit, parts)) for unit in units]
+    waiting = [task.remote(cpus, *_task(study, each, parts)) for each in trainings]
     while waiting:
         done, waiting = ray.wait(waiting)
         for finished in done:

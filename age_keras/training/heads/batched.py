@@ -25,7 +25,7 @@ from age_keras.training.study import Study
 
 def can_batch(config: AgeConfig) -> bool:
     """Whether phase 1 of this configuration is a linear head that Adam trains on features of a frozen backbone."""
-    head = config.training.head
+    head = config.training.frozen
     return (
         config.training.batched_heads
         and head.epochs > 0
@@ -90,7 +90,7 @@ def train_all_heads(
     config, pool = configs[0], pool or ModelPool(keep=False)
     if not can_batch(config):
         return None
-    store, training, phase = study.data.store, config.training, config.training.head
+    store, training, phase = study.data.store, config.training, config.training.frozen
     with machine(config):
         model = pool.build(config, store.patches.shape[1], store.patches.shape[-1], 0.0, 1.0)
         ahead = pool.ahead(model, config, phase)
@@ -133,7 +133,7 @@ def train_all_heads(
 def _settings(
     study: Study, config: AgeConfig, part: Part, train: np.ndarray, validate: np.ndarray, block: int
 ) -> HeadSettings:
-    phase = config.training.head
+    phase = config.training.frozen
     return HeadSettings(
         train=train,
         validate=validate,
@@ -151,6 +151,6 @@ def _settings(
 
 def _shared(config: AgeConfig) -> AgeConfig:
     """A configuration without what heads that train together may differ in."""
-    head = PhaseConfig(epochs=config.training.head.epochs, learning_rate=1.0)
-    training = replace(config.training, head=head, fine_tune=replace(head, epochs=0))
+    frozen = PhaseConfig(epochs=config.training.frozen.epochs, learning_rate=1.0)
+    training = replace(config.training, frozen=frozen, fine_tune=replace(frozen, epochs=0))
     return replace(config, model=replace(config.model, dropout=0.0, loss="mae"), training=training)

@@ -66,7 +66,7 @@ def test_everything_that_a_run_leaves(run, tmp_path):
     }
     (run / "environment.json").write_text(json.dumps(environment))
     history = pd.DataFrame(
-        {"model": "one", "fold": 1, "phase": ["head"] * 3 + ["fine-tune"] * 2, "epoch": [1, 2, 3, 1, 2]}
+        {"model": "one", "fold": 1, "phase": ["frozen"] * 3 + ["fine-tune"] * 2, "epoch": [1, 2, 3, 1, 2]}
     )
     history.assign(mae=[9, 8, 7, 6, 5.0], val_mae=[9, 8, 8, 7, np.nan]).to_csv(run / "history.csv", index=False)
     text = write_report(run, "Demo", images=images(tmp_path / "pages"), notes=["Read me."]).read_text(encoding="utf-8")

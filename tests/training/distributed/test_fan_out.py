@@ -18,7 +18,7 @@ from age_keras.training.crossval import CrossValidationConfig, FoldsConfig, fold
 from age_keras.training.distributed import fan_out as module
 from age_keras.training.distributed.fan_out import fan_out
 from age_keras.training.study import open_study
-from age_keras.training.units import train_all
+from age_keras.training.train_all import train_all
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def study(tmp_path):
         model=ModelConfig(weights="none"),
         pages=PageSettings(shorter_side=64, patch_size=32, stride=32, image_size=32, blank="none"),
         training=TrainingConfig(
-            head=PhaseConfig(epochs=1, learning_rate=1e-2),
+            frozen=PhaseConfig(epochs=1, learning_rate=1e-2),
             fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.1),
             batched_heads=True,
             augment="none",

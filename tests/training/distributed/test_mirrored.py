@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "support" / "mirrored_script.py"
 FLAGS = (
     *("--synthetic-writers", "16", "--bands", "25", "--backbones", "resnet10", "--model.weights", "none"),
     *("--model.dropout", "0", "--model.batch-norm", "inference", "--pages.image-size", "32"),
-    *("--training.head.epochs", "2", "--training.head.learning-rate", "0.1", "--training.fine-tune.epochs", "2"),
+    *("--training.frozen.epochs", "2", "--training.frozen.learning-rate", "0.1", "--training.fine-tune.epochs", "2"),
     *("--training.fine-tune.learning-rate", "0.01", "--training.fine-tune.unfreeze", "0.5"),
     *("--training.views", "2", "--training.batch-size", "16", "--runtime.strategy", "mirrored"),
     *("--runtime.no-tensorboard", "--run", "one"),

@@ -56,7 +56,7 @@ COMMAND = (
     *(
         "--pages.image-size",
         "32",
-        "--training.head.epochs",
+        "--training.frozen.epochs",
         "2",
         "--training.fine-tune.epochs",
         "1",

@@ -22,7 +22,7 @@ def test_a_resumed_run_reads_its_heads(inked_pages, tmp_path, monkeypatch):
         Part("b", rows >= 4, (rows >= 2) & (rows < 4), rows < 2, fold=2),
     ]
     training = TrainingConfig(
-        head=PhaseConfig(epochs=2, learning_rate=0.02), batch_size=8, augment="none", batched_heads=True
+        frozen=PhaseConfig(epochs=2, learning_rate=0.02), batch_size=8, augment="none", batched_heads=True
     )
     config = AgeConfig(
         model=ModelConfig(backbone="resnet10", weights="none"),

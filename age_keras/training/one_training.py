@@ -1,7 +1,7 @@
-"""The trainings of an experiment, each backbone on each part: one after the other, each finished one kept.
+"""One training of an experiment: one backbone, trained on one part of the pages, and the record that it leaves.
 
-A training is a unit: it ends in a record under the run's `state/`, so what is finished is never done twice, in whatever
-order or process the units run.
+A training ends in a record under the run's `state/`, so a finished one is never repeated, in whatever order or process
+the trainings of an experiment run.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,6 @@ from age_keras.models.bundle import save_bundle
 from age_keras.predictions.table import write_predictions
 from age_keras.run import tensorboard
 from age_keras.run.folder import versions
-from age_keras.training.heads.batched import train_heads
 from age_keras.training.heads.linear import TrainedHead
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.protocol import Part, Trained, train, with_backbone
@@ -27,46 +26,17 @@ from age_keras.training.study import Study
 PASSED_ON = ("Sex", "Hand", "Source")
 
 
-def train_all(study: Study, parts: Sequence[Part], progress: bool = True) -> pd.DataFrame:
-    """Trains each backbone on each part, skipping what is finished, and writes predictions and history.
-
-    One after the other, or several at a time in other processes (`runtime.workers`, see `fan_out`).
-
-    Args:
-        study: the opened experiment.
-        parts: one for a hold-out, one a fold for a cross-validation.
-        progress: show bars.
-
-    Returns:
-        The predictions, as written to `predictions.csv`.
-    """
-    units = [(backbone, part) for backbone in study.config.backbones for part in parts]
-    if study.config.runtime.workers != 1:
-        from age_keras.training.distributed.fan_out import fan_out
-
-        fan_out(study, units, parts, progress=progress)
-        return gather(study, units)
-    number, pool = 0, ModelPool()
-    for backbone in study.config.backbones:
-        open_parts = [part for part in parts if not _record(study, backbone, part).exists()]
-        heads = train_heads(study, with_backbone(study.config, backbone), parts, pool) if open_parts else None
-        for part, head in zip(parts, heads or [None] * len(parts), strict=True):
-            number += 1
-            train_unit(study, backbone, part, f"[{number}/{len(units)}]", progress, head, pool)
-    return gather(study, units)
-
-
-def unit_label(backbone: str, part: Part) -> str:
+def training_label(backbone: str, part: Part) -> str:
     """Names a training in files: `resnet50`, or `resnet50-fold2`."""
     return f"{backbone}-{part.label}" if part.label else backbone
 
 
-def _record(study: Study, backbone: str, part: Part) -> Path:
-    """Where a finished training leaves its predictions."""
-    return study.run.file("state", f"{unit_label(backbone, part)}.csv")
+def record_file(study: Study, backbone: str, part: Part) -> Path:
+    """The file under the run's `state/` that holds the predictions of a finished training."""
+    return study.run.file("state", f"{training_label(backbone, part)}.csv")
 
 
-def train_unit(
+def train_one(
     study: Study,
     backbone: str,
     part: Part,
@@ -75,18 +45,21 @@ def train_unit(
     head: TrainedHead | None = None,
     pool: ModelPool | None = None,
 ) -> None:
-    """One model on one part: trains it (or goes on), saves it with its facts, and records its predictions.
+    """Trains one backbone on one part, saves the model with its facts, and records its predictions.
+
+    An interrupted training resumes from its last saved epoch; a finished one is left alone.
 
     Args:
-        study: the opened experiment.
-        backbone, part: the unit.
-        count: what the progress bar says of its place among others.
-        progress: show bars.
-        head: phase 1's result, where it is there already.
-        pool: keeps the model for the next training.
+        study: The opened experiment.
+        backbone: The backbone's name.
+        part: The pages to train on, to choose the epoch with, and to score.
+        count: The training's place among others, for the progress bar. Defaults to none.
+        progress: Whether to show progress bars. Defaults to `True`.
+        head: The result of the frozen phase, where it was trained together with others. Defaults to `None`.
+        pool: Keeps the model for the next training. Defaults to `None`.
     """
-    label, run = unit_label(backbone, part), study.run
-    done, state = _record(study, backbone, part), run.file("state", f"{label}.npz")
+    label, run = training_label(backbone, part), study.run
+    done, state = record_file(study, backbone, part), run.file("state", f"{label}.npz")
     if done.exists():
         return
     config = with_backbone(study.config, backbone)
@@ -104,19 +77,20 @@ def train_unit(
         progress=progress,
         pool=pool,
     )
-    record_unit(study, backbone, part, trained)
+    record_training(study, backbone, part, trained)
     state.unlink(missing_ok=True)
 
 
-def record_unit(study: Study, backbone: str, part: Part, trained: Trained) -> None:
-    """Saves a trained model with its facts, and records its predictions: the unit is finished.
+def record_training(study: Study, backbone: str, part: Part, trained: Trained) -> None:
+    """Saves a trained model with its facts, and records its predictions: the training is finished.
 
     Args:
-        study: the opened experiment.
-        backbone, part: the unit.
-        trained: what came of it.
+        study: The opened experiment.
+        backbone: The backbone's name.
+        part: The pages it was trained on.
+        trained: The result of the training.
     """
-    label, run, config = unit_label(backbone, part), study.run, with_backbone(study.config, backbone)
+    label, run, config = training_label(backbone, part), study.run, with_backbone(study.config, backbone)
     board, show = run.path / "tensorboard" / label, config.runtime.tensorboard
     predictions = _prediction_rows(study, trained.pages, backbone, part)
     scored = predictions[predictions["Split"] != "val"]
@@ -148,12 +122,12 @@ def record_unit(study: Study, backbone: str, part: Part, trained: Trained) -> No
     with atomic_write(run.file("state", f"{label}.history.csv")) as file:
         trained.history.to_csv(file, index=False)
     run.write_json(f"state/{label}.notes.json", trained.notes)
-    write_predictions(_record(study, backbone, part), predictions)
+    write_predictions(record_file(study, backbone, part), predictions)
 
 
-def gather(study: Study, units: Sequence[tuple[str, Part]]) -> pd.DataFrame:
-    """Puts the records of all trainings together, with intervals: `predictions.csv` and `history.csv`."""
-    labels = [unit_label(backbone, part) for backbone, part in units]
+def gather(study: Study, trainings: Sequence[tuple[str, Part]]) -> pd.DataFrame:
+    """Puts the records of trainings (backbone, part) together, with intervals: `predictions.csv` and `history.csv`."""
+    labels = [training_label(backbone, part) for backbone, part in trainings]
     state = study.run.path / "state"
     records = [pd.read_csv(state / f"{label}.csv", dtype={"Writer": str}) for label in labels]
     predictions = add_intervals(pd.concat(records, ignore_index=True))
