@@ -30,7 +30,7 @@ PATCHES = 20
 
 
 def compare(backbone: str, size: int, rounds: int) -> list[str]:
-    model = build_age_model(ModelConfig(backbone=backbone, weights="none"), size, 1, median=20.0).predictor
+    model = build_age_model(backbone, ModelConfig(weights="none"), size, 1, median=20.0).predictor
     kernel = model.get_layer("head_output").kernel
     kernel.assign(np.random.default_rng(0).normal(size=kernel.shape))
     patches = line_drawings(PATCHES, size)

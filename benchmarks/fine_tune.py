@@ -54,7 +54,7 @@ def measure(backbone: str, size: int, ratio: float, args) -> dict:
     """One row of the table."""
     keras.utils.set_random_seed(0)
     keras.backend.clear_session()
-    age = build_age_model(ModelConfig(backbone=backbone, weights="none", batch_norm="inference"), size)
+    age = build_age_model(backbone, ModelConfig(weights="none", batch_norm="inference"), size)
     unfreeze(age, ratio)
     cut = cut_model(age.trained)
     if cut.prefix is None:

@@ -48,7 +48,7 @@ def frozen_model(backbone: str, size: int, policy: str = "float32") -> keras.Mod
     """A compiled age model whose head alone trains."""
     keras.utils.set_random_seed(SEED)
     keras.config.set_dtype_policy(policy)
-    age = build_age_model(ModelConfig(backbone=backbone, weights="none", batch_norm="inference"), size)
+    age = build_age_model(backbone, ModelConfig(weights="none", batch_norm="inference"), size)
     keras.config.set_dtype_policy("float32")
     unfreeze(age, 0.0)
     age.trained.compile(keras.optimizers.Adam(1e-3), "mae")

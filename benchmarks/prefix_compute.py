@@ -57,7 +57,7 @@ def cut(backbone: str, size: int, ratio: float, policy: str = "float32") -> CutM
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(policy)
     try:
-        age = build_age_model(ModelConfig(backbone=backbone, weights="none", batch_norm="inference"), size)
+        age = build_age_model(backbone, ModelConfig(weights="none", batch_norm="inference"), size)
     finally:
         keras.config.set_dtype_policy("float32")
     unfreeze(age, ratio)
@@ -107,8 +107,8 @@ def heads(backbone: str, args) -> None:
         if args.source:
             samples = samples.subset((samples.table["Source"] == args.source).to_numpy())
         store = PatchStore.open(samples, PageSettings(image_size=args.size, channels=1), cache=Path(folder))
-        table, config = samples.table, ModelConfig(backbone, args.weights, batch_norm="inference")
-        age = build_age_model(config, args.size, seed=0)
+        table, config = samples.table, ModelConfig(args.weights, batch_norm="inference")
+        age = build_age_model(backbone, config, args.size, seed=0)
         if args.weights == "none":
             settle(age.trained, store.patches[:: max(1, len(store) // BATCH)])
         unfreeze(age, 0.0)

@@ -56,7 +56,7 @@ def configuration(args, prefix_compute: str) -> AgeConfig:
     ]
     return AgeConfig(
         backbones=(args.backbone,),
-        model=ModelConfig(args.backbone, weights=args.weights, batch_norm="inference", loss="mse"),
+        model=ModelConfig(weights=args.weights, batch_norm="inference", loss="mse"),
         pages=PageSettings(image_size=args.size, channels=1),
         training=TrainingConfig(*phases, batch_size=args.batch, augment="published", views=VIEWS),
         runtime=RuntimeConfig(tensorboard=False, prefix_compute=prefix_compute),
@@ -100,8 +100,8 @@ def plain_dataset(args, samples, pages, augment: bool) -> tf.data.Dataset:
 
 
 def plain_model(args, share: float):
-    config = ModelConfig(args.backbone, args.weights, batch_norm="inference", loss="mse")
-    age = build_age_model(config, args.size, 3, median=20.0)
+    config = ModelConfig(args.weights, batch_norm="inference", loss="mse")
+    age = build_age_model(args.backbone, config, args.size, 3, median=20.0)
     age.trained.get_layer("preprocessing").scale = 1.0  # Pixels come divided by 255 already.
     unfreeze(age, share)
     return age
@@ -139,7 +139,7 @@ def sampled(args, samples, folder: Path) -> tuple[float, float]:
     data = PatchData(opened[0], samples.table["Age"].to_numpy(np.float32)[opened[0].page][:, None])
     rows = np.arange(len(opened[0]))
     ours = store_seconds
-    age = build_age_model(config.model, args.size, median=20.0)
+    age = build_age_model(args.backbone, config.model, args.size, median=20.0)
     for epochs, phase in zip(args.epochs, (config.training.frozen, config.training.fine_tune), strict=True):
         feeds: list = []
 

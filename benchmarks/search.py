@@ -105,7 +105,7 @@ class Plain(keras_tuner.HyperModel):
         keras.utils.clear_session()
         keras.utils.set_random_seed(config.seed)
         median = float(self.study.table["Age"][part.learn].median())
-        age = build_age_model(config.model, store.patches.shape[1], store.patches.shape[-1], median)
+        age = build_age_model(config.backbone, config.model, store.patches.shape[1], store.patches.shape[-1], median)
         arrays = (store.patches, self.study.data.targets, store.keys)
         shared = {"batch_size": training.batch_size, "seed": config.seed}
         lowest, weights = float("inf"), None

@@ -79,7 +79,7 @@ def make_study(settings: Settings, folder: Path) -> Study:
     )
     config = SearchConfig(
         backbones=(settings.backbone,),
-        model=ModelConfig(settings.backbone, weights=settings.weights, batch_norm="inference"),
+        model=ModelConfig(weights=settings.weights, batch_norm="inference"),
         training=TrainingConfig(
             frozen=PhaseConfig(settings.head_epochs, 1e-3, stop_patience=10**6, schedule="constant"),
             fine_tune=PhaseConfig(settings.fine_tune_epochs, 1e-4, 0.25, stop_patience=10**6, schedule="constant"),

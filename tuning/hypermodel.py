@@ -51,7 +51,8 @@ class AgeHyperModel(CrossValidated):
     def build(self, hp: keras_tuner.HyperParameters):
         """The untrained model of a configuration, as `protocol.train` builds it: a `keras.Model`."""
         patches = self.study.data.store.patches
-        return build_age_model(self.space(hp).model, patches.shape[1], patches.shape[-1]).trained
+        config = self.space(hp)
+        return build_age_model(config.backbone, config.model, patches.shape[1], patches.shape[-1]).trained
 
     def fit_fold(self, hp: keras_tuner.HyperParameters, fold: int, folder: Path, on_epoch: OnEpoch) -> dict[str, Any]:
         config, part = self.space(hp), self.parts[fold - 1]

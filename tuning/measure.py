@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from age_keras.training.one_training import gather, train_one
-from age_keras.training.protocol import Part
+from age_keras.training.protocol import Part, with_backbone
 from age_keras.training.study import Study
 from tuning.search_config import SearchConfig
 from tuning.spaces import AGE_SPACES
@@ -49,13 +49,13 @@ def measure(study: Study, outer: Part, config: SearchConfig, trial: str, progres
         trial: its name.
         progress: show bars.
     """
-    default = replace(study.config, model=replace(study.config.model, backbone=study.config.backbones[0]))
+    default = with_backbone(study.config, study.config.backbones[0])
     trainings = []
     for name, each in ((f"trial{trial}", config), ("default", default)):
         part = replace(outer, label=name, repeat=name)
         of_one = replace(study, config=each)
-        trainings.append((each.model.backbone, part))
-        train_one(of_one, each.model.backbone, part, f"[{len(trainings)}/2]", progress)
+        trainings.append((each.backbone, part))
+        train_one(of_one, each.backbone, part, f"[{len(trainings)}/2]", progress)
     predictions = gather(study, trainings)
     scored = predictions[predictions["Split"] == "test"]
     who = np.where(scored["Model"].str.endswith("-default"), "default", "chosen")

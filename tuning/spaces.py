@@ -41,7 +41,8 @@ def basic(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
     )
     return replace(
         base,
-        model=replace(base.model, backbone=_backbone(hp, base), dropout=dropout),
+        backbones=(_backbone(hp, base),),
+        model=replace(base.model, dropout=dropout),
         training=replace(training, frozen=frozen, fine_tune=fine_tune),
     )
 

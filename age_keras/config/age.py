@@ -148,8 +148,8 @@ class AgeConfig:
         columns: its columns, where they do not have the usual names.
         source: keep only the pages whose `Source` is one of these.
         skip_bad: leave out pages with errors, and record them, instead of stopping.
-        backbones: one model each.
-        model: of every backbone; its `backbone` is set by `backbones`.
+        backbones: one model each (`age-keras backbones list` shows the names).
+        model: what every model is, besides its backbone.
         pages: how pages become patches.
         training: the protocol.
         runtime: the machine's side.
@@ -184,3 +184,9 @@ class AgeConfig:
 
     def __post_init__(self):
         check_edges(self.bands)
+
+    @property
+    def backbone(self) -> str:
+        """The backbone of a configuration of one model, see `with_backbone`."""
+        (name,) = self.backbones
+        return name

@@ -16,7 +16,6 @@ class ModelConfig:
     """What the model is.
 
     Attributes:
-        backbone: a registered name (`age-keras backbones list`).
         weights: `imagenet`, `none`, or a file of weights for the backbone.
         preprocessing: `native`, or `published` (/255 for every family, as the study did).
         pooling: of the last features; `class_token` only where the backbone has one.
@@ -28,7 +27,6 @@ class ModelConfig:
             `auto` is `inference` for given weights and `training` for none.
     """
 
-    backbone: str = "resnet50"
     weights: str = "imagenet"
     preprocessing: Literal["native", "published"] = "native"
     pooling: Pooling = "average"

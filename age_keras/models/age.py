@@ -30,6 +30,7 @@ class AgeModel:
 
 
 def build_age_model(
+    backbone: str,
     config: ModelConfig,
     image_size: int,
     channels: int = 1,
@@ -40,7 +41,8 @@ def build_age_model(
     """Builds the regressor.
 
     Args:
-        config: what it is.
+        backbone: a registered name.
+        config: what stands in front of it and behind it, and its weights.
         image_size: side of the patches, in pixels.
         channels: of the patches, 1 or 3.
         median: age, in years, that the untrained model answers: the training writers' median.
@@ -50,13 +52,13 @@ def build_age_model(
     Raises:
         InputError: see `build_backbone`; a class token that the backbone has not.
     """
-    spec = get_spec(config.backbone)
+    spec = get_spec(backbone)
     if seed is not None:
         keras.utils.set_random_seed(seed)
     options = {"drop_path_rate": config.drop_path_rate} if config.drop_path_rate else {}
     weights = None if config.weights == "none" else config.weights
-    backbone = build_backbone(config.backbone, image_size, channels, weights, config.preprocessing, **options)
-    pooled = _pool(backbone.output, spec, config.pooling)
+    body = build_backbone(backbone, image_size, channels, weights, config.preprocessing, **options)
+    pooled = _pool(body.output, spec, config.pooling)
     dropped = keras.layers.Dropout(config.dropout, name="head_dropout")(pooled)
     head = HEADS[config.head]
     # The kernel starts at zero, so that the untrained model answers the median for every page.
@@ -64,10 +66,8 @@ def build_age_model(
     raw = dense(dropped)
     dense.bias.assign(head.bias(median, deviation))
     years = AgeDecoder(config.head, name="head_years")(raw)
-    name = f"age_{config.backbone}"
-    return AgeModel(
-        keras.Model(backbone.input, raw, name=name), keras.Model(backbone.input, years, name=name), spec, config
-    )
+    name = f"age_{backbone}"
+    return AgeModel(keras.Model(body.input, raw, name=name), keras.Model(body.input, years, name=name), spec, config)
 
 
 def _pool(features, spec: BackboneSpec, pooling: Pooling):

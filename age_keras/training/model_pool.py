@@ -67,7 +67,7 @@ class ModelPool:
         key = _network(config, image_size, channels)
         if kept is None or kept.key != key:
             del kept
-            age = build_age_model(config.model, image_size, channels, median, deviation, config.seed)
+            age = build_age_model(config.backbone, config.model, image_size, channels, median, deviation, config.seed)
             if self.keep and config.runtime.strategy == "none":
                 variables = list(age.trained.variables)
                 self._lent = _Kept(key, age, variables, [to_array(v) for v in variables])
@@ -146,7 +146,7 @@ class ModelPool:
 def _network(config: AgeConfig, image_size: int, channels: int) -> tuple:
     """What makes two networks the same one: all but the dropout's rate and the loss."""
     model = replace(config.model, dropout=0.5 if config.model.dropout else 0.0, loss="mae")
-    return model, image_size, channels, config.seed, config.runtime.precision
+    return config.backbone, model, image_size, channels, config.seed, config.runtime.precision
 
 
 def _step(config: AgeConfig, phase: PhaseConfig) -> tuple:

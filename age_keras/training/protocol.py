@@ -229,4 +229,4 @@ def machine(config: AgeConfig) -> Iterator[Callable]:
 
 def with_backbone(config: AgeConfig, backbone: str) -> AgeConfig:
     """The configuration of one of an experiment's backbones."""
-    return replace(config, model=replace(config.model, backbone=backbone))
+    return replace(config, backbones=(backbone,))

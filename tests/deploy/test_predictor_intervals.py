@@ -39,8 +39,8 @@ def calibration(writers, bounds=False):
 
 
 def bundle(folder, head, facts):
-    config = ModelConfig(backbone="resnet10", weights="none", head=head)
-    model = build_age_model(config, 32, median=20.0, deviation=8.0)
+    config = ModelConfig(weights="none", head=head)
+    model = build_age_model("resnet10", config, 32, median=20.0, deviation=8.0)
     path = folder / f"{head}.keras"
     save_bundle(path, model.predictor, {"kind": "age", "pages": to_dict(SETTINGS), "calibration": facts})
     return path

@@ -59,7 +59,7 @@ def run(tmp_path):
     run = tmp_path / "run"
     write_predictions(run / "predictions.csv", predictions(ages, [20.0] * 6, [str(i) for i in range(6)]))
     write_json(run / "environment.json", {"data_folder": str(tmp_path / "pages")})
-    built = build_age_model(ModelConfig(backbone="resnet10", weights="none"), 32, 1, median=20.0)
+    built = build_age_model("resnet10", ModelConfig(weights="none"), 32, 1, median=20.0)
     head = built.predictor.get_layer("head_output").kernel
     head.assign(rng.normal(size=head.shape))
     facts = {"kind": "age", "name": "resnet10", "pages": to_dict(SETTINGS), "synthetic": True}

@@ -274,12 +274,12 @@ def test_fold_tokens():
 
 
 def test_layers_of_a_backbone_that_pools_its_class_token():
-    model = build_age_model(ModelConfig(backbone="vit_tiny_32", weights="none", pooling="class_token"), 64).predictor
+    model = build_age_model("vit_tiny_32", ModelConfig(weights="none", pooling="class_token"), 64).predictor
     assert cam_layers(model, get_spec("vit_tiny_32")) == ("block_10",)
 
 
 def test_layers_of_several_resolutions_and_the_median_of_quantiles():
-    built = build_age_model(ModelConfig(backbone="resnet10", weights="none", head="quantile"), 64, median=31.0)
+    built = build_age_model("resnet10", ModelConfig(weights="none", head="quantile"), 64, median=31.0)
     explainer = Explainer(built.predictor, "resnet10", fused=3)
     assert explainer.layers == ("stage2_out", "stage3_out", "stage4_out")
     np.testing.assert_allclose(explainer.ages(np.zeros((1, 64, 64, 1))), 31.0, rtol=1e-5)

@@ -44,7 +44,7 @@ def eager():
 @pytest.mark.parametrize("backbone", FAMILIES)
 def test_maps_a_real_page(backbone, shared_data):
     side = FAMILIES[backbone]
-    model = build_age_model(ModelConfig(backbone=backbone, weights="none"), side, 1, median=20.0).predictor
+    model = build_age_model(backbone, ModelConfig(weights="none"), side, 1, median=20.0).predictor
     kernel = model.get_layer("head_output").kernel
     kernel.assign(np.random.default_rng(0).normal(size=kernel.shape) * 0.3)
     explainer = Explainer(model, backbone, fused=2)

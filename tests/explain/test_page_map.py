@@ -158,7 +158,7 @@ class TestCommand:
     @pytest.fixture(scope="class")
     def bundle(self, tmp_path_factory):
         keras.utils.set_random_seed(0)
-        built = build_age_model(ModelConfig(backbone="resnet10", weights="none"), 48, 1, median=20.0)
+        built = build_age_model("resnet10", ModelConfig(weights="none"), 48, 1, median=20.0)
         head = built.predictor.get_layer("head_output")
         head.kernel.assign(np.random.default_rng(0).normal(size=head.kernel.shape))
         path = tmp_path_factory.mktemp("run") / "resnet10.keras"

@@ -9,12 +9,12 @@ from age_keras.errors import InputError
 from age_keras.models.age import backbone_layers, build_age_model, unfreeze
 from age_keras.models.bundle import add_facts, load_bundle, read_facts, save_bundle
 
-TINY = ModelConfig(backbone="resnet10", weights="none")
+TINY = ModelConfig(weights="none")
 
 
 @pytest.fixture(scope="module")
 def model():
-    return build_age_model(TINY, image_size=32, channels=1, median=17.0, deviation=4.0)
+    return build_age_model("resnet10", TINY, image_size=32, channels=1, median=17.0, deviation=4.0)
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def test_an_unfreeze_ratio_moves_the_top_of_the_network_to_the_end_of_a_block(mo
 
 @pytest.mark.parametrize(("batch_norm", "moves"), [("inference", False), ("training", True), ("auto", True)])
 def test_batch_norm_follows_its_setting(batch_norm, moves, patches):
-    config = ModelConfig(backbone="resnet10", weights="none", batch_norm=batch_norm)
-    model = build_age_model(config, 32)
+    config = ModelConfig(weights="none", batch_norm=batch_norm)
+    model = build_age_model("resnet10", config, 32)
     unfreeze(model, 1.0)
     statistics = [w for w in model.trained.weights if "moving_mean" in w.path]
     before = [w.numpy().copy() for w in statistics]
@@ -54,16 +54,16 @@ def test_batch_norm_follows_its_setting(batch_norm, moves, patches):
 
 
 def test_a_class_token_where_there_is_none():
-    config = ModelConfig(backbone="resnet10", weights="none", pooling="class_token")
+    config = ModelConfig(weights="none", pooling="class_token")
     with pytest.raises(InputError, match="resnet10 has no class token"):
-        build_age_model(config, 32)
+        build_age_model("resnet10", config, 32)
 
 
 @pytest.mark.parametrize("pooling", ["max", "average_max"])
 @pytest.mark.parametrize("head", ["dldl", "quantile"])
 def test_the_saved_model_answers_the_same_and_keeps_its_facts(tmp_path, patches, pooling, head):
-    config = ModelConfig(backbone="resnet10", weights="none", pooling=pooling, head=head)
-    model = build_age_model(config, 32, median=20.0, deviation=5.0)
+    config = ModelConfig(weights="none", pooling=pooling, head=head)
+    model = build_age_model("resnet10", config, 32, median=20.0, deviation=5.0)
     output = model.trained.get_layer("head_output")
     output.kernel.assign(keras.random.normal(output.kernel.shape, seed=1))
     path = tmp_path / "model.keras"

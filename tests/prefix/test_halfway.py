@@ -21,7 +21,7 @@ from age_keras.training.protocol import Part, train
 
 def cuts(backbone, ratio, size=64):
     """(the cut of phase 2, the cut of phase 1) of one small model."""
-    age = build_age_model(ModelConfig(backbone=backbone, weights="none", batch_norm="inference"), size)
+    age = build_age_model(backbone, ModelConfig(weights="none", batch_norm="inference"), size)
     unfreeze(age, ratio)
     lower = cut_model(age.trained)
     unfreeze(age, 0.0)
@@ -60,7 +60,8 @@ def counted(monkeypatch):
 
 
 CONFIG = AgeConfig(
-    model=ModelConfig(backbone="resnet10", weights="none", dropout=0.0, batch_norm="inference"),
+    backbones=("resnet10",),
+    model=ModelConfig(weights="none", dropout=0.0, batch_norm="inference"),
     training=TrainingConfig(
         frozen=PhaseConfig(epochs=2, learning_rate=0.02),
         fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.5),

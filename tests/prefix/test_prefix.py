@@ -63,7 +63,7 @@ def assert_exact(a, b):
 def test_every_family_trains_the_same_from_the_cache(name):
     spec = backbones.get_spec(name)
     side = -(-max(32, spec.min_image_size) // spec.size_multiple) * spec.size_multiple
-    age = build_age_model(ModelConfig(backbone=name, weights="none", batch_norm="inference", dropout=0.0), side)
+    age = build_age_model(name, ModelConfig(weights="none", batch_norm="inference", dropout=0.0), side)
     model = unsettle(age.trained)
     kernel = model.get_layer("head_output").kernel
     kernel.assign(np.random.default_rng(2).normal(0, 0.1, kernel.shape))

@@ -14,7 +14,7 @@ from age_keras.prefix.reduced import NotReducedError, reduced, relative_error
 
 @pytest.fixture(scope="module")
 def prefix():
-    age = build_age_model(ModelConfig(backbone="resnet10", weights="none", batch_norm="inference"), 64, seed=0)
+    age = build_age_model("resnet10", ModelConfig(weights="none", batch_norm="inference"), 64, seed=0)
     unfreeze(age, 0.3)
     return cut_model(age.trained).prefix
 

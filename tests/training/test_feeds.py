@@ -13,7 +13,8 @@ from age_keras.training.feeds import FeatureFeed, PatchData
 def test_the_features_of_a_phase_leave_the_memory_before_the_next_ones_come(inked_pages, monkeypatch):
     table, store = inked_pages(12, 2)
     config = AgeConfig(
-        model=ModelConfig(backbone="resnet10", weights="none"),
+        backbones=("resnet10",),
+        model=ModelConfig(weights="none"),
         training=TrainingConfig(
             frozen=PhaseConfig(epochs=1, learning_rate=0.02),
             fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.5),

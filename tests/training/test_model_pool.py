@@ -14,7 +14,7 @@ from age_keras.training.protocol import Part, train
 PAGES, PATCHES = 24, 2
 CONFIG = AgeConfig(
     backbones=("resnet10",),
-    model=ModelConfig(backbone="resnet10", weights="none", dropout=0.3),
+    model=ModelConfig(weights="none", dropout=0.3),
     training=TrainingConfig(
         frozen=PhaseConfig(epochs=1, learning_rate=0.02),
         fine_tune=PhaseConfig(epochs=2, learning_rate=1e-3, unfreeze=0.25),

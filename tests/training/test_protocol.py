@@ -21,7 +21,8 @@ from age_keras.training.study import Study
 
 PAGES, PATCHES = 24, 3
 CONFIG = AgeConfig(
-    model=ModelConfig(backbone="resnet10", weights="none", dropout=0.3, batch_norm="inference"),
+    backbones=("resnet10",),
+    model=ModelConfig(weights="none", dropout=0.3, batch_norm="inference"),
     training=TrainingConfig(
         frozen=PhaseConfig(epochs=2, learning_rate=0.02),
         fine_tune=PhaseConfig(epochs=2, learning_rate=1e-3, unfreeze=0.5),

@@ -25,7 +25,7 @@ from tuning.trials import TrialRecord
 PAGES, PATCHES = 32, 2
 CONFIG = SearchConfig(
     backbones=("resnet10",),
-    model=ModelConfig(backbone="resnet10", weights="none", batch_norm="inference"),
+    model=ModelConfig(weights="none", batch_norm="inference"),
     training=TrainingConfig(
         frozen=PhaseConfig(epochs=2, learning_rate=0.02),
         fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.25),
@@ -159,7 +159,7 @@ def test_every_point_of_the_wide_space_is_a_configuration():
                 hp.values[each.name] = each.random_sample(seed)
                 seed += 97
         config = wide(hp, base)
-        assert config.model.backbone in base.backbones
+        assert config.backbone in base.backbones
         if config.training.frozen.optimizer != "adamw":
             assert config.training.frozen.weight_decay == 0
 

@@ -91,7 +91,9 @@ class _Hosted:
         """The untrained model."""
         patches = self.study.data.store.patches
         ages = writer_ages(self.study.table, self.part)
-        return build_age_model(self.config.model, patches.shape[1], patches.shape[-1], *ages, self.config.seed)
+        return build_age_model(
+            self.config.backbone, self.config.model, patches.shape[1], patches.shape[-1], *ages, self.config.seed
+        )
 
     def build(self) -> tuple[keras.Model, keras.optimizers.Optimizer, keras.losses.Loss]:
         """For `train_on_hosts`: the model as this phase finds it."""

@@ -65,7 +65,7 @@ def train_heads(
     if study.run is None or not can_batch(config):
         heads = train_all_heads(study, [config], parts, pool)
         return heads and heads[0]
-    kept, key = study.run.file("state", f"{config.model.backbone}.heads.npz"), heads_key(study, config, parts)
+    kept, key = study.run.file("state", f"{config.backbone}.heads.npz"), heads_key(study, config, parts)
     heads = load_heads(kept, key)
     if heads is None and (trained := train_all_heads(study, [config], parts, pool)):
         heads = trained[0]

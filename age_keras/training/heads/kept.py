@@ -20,7 +20,7 @@ from age_keras.training.study import Study
 def heads_key(study: Study, config: AgeConfig, parts: Sequence[Part]) -> str:
     """What heads depend on: the configuration, but not the number of workers; the patches; the parts."""
     runtime = replace(config.runtime, workers=1)
-    settings = [config.model, config.pages, config.training, runtime, config.seed]
+    settings = [config.backbone, config.model, config.pages, config.training, runtime, config.seed]
     key = hashlib.sha256(json.dumps([to_dict(each) for each in settings], sort_keys=True).encode())
     data = study.data
     arrays = [data.store.keys, data.store.page, data.targets, data.weights]

@@ -250,7 +250,7 @@ class TestCommand:
         run = root / "run"
         write_predictions(run / "predictions.csv", pd.DataFrame(rows, columns=columns))
         write_json(run / "environment.json", {"data_folder": str(root / "pages")})
-        built = build_age_model(ModelConfig(backbone="resnet10", weights="none"), SIDE, 1, median=20.0)
+        built = build_age_model("resnet10", ModelConfig(weights="none"), SIDE, 1, median=20.0)
         facts = {"kind": "age", "name": "resnet10", "pages": to_dict(SETTINGS)}
         save_bundle(run / "checkpoints" / "resnet10.keras", built.predictor, facts)
         return run

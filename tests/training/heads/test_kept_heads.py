@@ -25,7 +25,8 @@ def test_a_resumed_run_reads_its_heads(inked_pages, tmp_path, monkeypatch):
         frozen=PhaseConfig(epochs=2, learning_rate=0.02), batch_size=8, augment="none", batched_heads=True
     )
     config = AgeConfig(
-        model=ModelConfig(backbone="resnet10", weights="none"),
+        backbones=("resnet10",),
+        model=ModelConfig(weights="none"),
         training=training,
         runtime=RuntimeConfig(prefix_cache=False),
     )
