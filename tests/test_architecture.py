@@ -140,6 +140,9 @@ WITHOUT_TENSORFLOW = (
     "age_keras.data.synthetic",
     "age_keras.data.splits",
     "age_keras.evaluation",
+    "age_keras.backbones.families",
+    "age_keras.backbones.listing",
+    "age_keras.backbones.registry",
 )
 
 

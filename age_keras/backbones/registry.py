@@ -6,6 +6,7 @@ A family's file registers plain build functions:
     def tinyvit_5m(x, image_size, drop_path_rate=0.0):
         return tiny_vit(x, embed_dims=(64, 128, 160, 320), ...)
 
+Both `keras` and our own `layers` come from `backbones.lazy`, so that the facts are read without starting TensorFlow.
 `x` is a KerasTensor of preprocessed pixels (N, H, W, 3), and what comes back is the last feature map (N, h, w, C) or
 the last tokens (N, T, C), connected to `x` by layers only: no nested model, so that every tool sees the whole graph.
 """
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from age_keras.backbones.checkpoints.torch_weights import WeightMap
+from age_keras.backbones.checkpoints.weight_map import WeightMap
 from age_keras.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -29,14 +30,16 @@ class WeightSource:
     """Where published weights come from.
 
     Attributes:
-        location: `keras` (Keras Applications downloads its own), a Hugging Face hub repository, or the address
-            (`https://...`) of the folder that the file is in.
+        location: A Hugging Face hub repository, the address (`https://...`) of the folder that the file is in, or the
+            name of the library that brings the weights.
         filename: the file in that repository or folder.
         revision: the pinned commit in that repository, or the release that the address names.
         sha256: of the file, or its first digits as far as they are published; checked after the download. Defaults to
             none known.
         licence: SPDX identifier, or a plain name, of the weights' licence.
         commercial: whether that licence allows commercial use. Defaults to True.
+        loader: `(model, spec)`, loads the weights of a library that downloads its own into a model of this backbone.
+            Defaults to None: the file is downloaded and read.
     """
 
     location: str
@@ -45,6 +48,7 @@ class WeightSource:
     sha256: str = ""
     licence: str = "Apache-2.0"
     commercial: bool = True
+    loader: Callable[[Any, "BackboneSpec"], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class BackboneSpec:
             A build may name them by a pattern; the empty tuple means "any layer".
         weights: published weights by name; `imagenet` is the usual one.
         weight_map: how the names in published PyTorch checkpoints differ from the names of our layers (see
-            `torch_weights`); None where only Keras files fit.
+            `checkpoints/weight_map.py`); None where only Keras files fit.
         parameters: trainable ones of the backbone without any classifier, in the published configuration; the papers
             count so too, without the running statistics of batch normalisation.
         paper_parameters: in millions and with its classifier of 1,000 classes, as the paper states them; 0 where it

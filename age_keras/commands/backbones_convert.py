@@ -15,7 +15,7 @@ def main(
 ) -> None:
     """Writes a model from images (N, S, S, 3) to the last feature map (N, h, w, C) or the last tokens (N, T, C).
 
-    Load it with `keras.saving.load_model(OUT)` after `import age_keras.backbones`.
+    Load it with `keras.saving.load_model(OUT)` after `import age_keras.backbones.layers`.
 
     Args:
         name: a name that `age-keras backbones list` shows.
@@ -31,4 +31,4 @@ def main(
 
     model = convert(name, checkpoint, out, image_size, preprocessing)
     print(f"{out}: {model.name}, {model.count_params():,} parameters, {model.input_shape} -> {model.output_shape}")
-    print(f"To load it: import age_keras.backbones, keras; keras.saving.load_model({str(out)!r})")
+    print(f"To load it: import age_keras.backbones.layers, keras; keras.saving.load_model({str(out)!r})")

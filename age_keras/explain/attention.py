@@ -8,8 +8,6 @@ TinyViT), carrier (FasterViT), reduced (MiT) and place-wise (MobileViT) attentio
 import keras
 import tensorflow as tf
 
-from age_keras.backbones.families.keras_cv import KerasCVLayer
-from age_keras.backbones.layers.token_attention import TokenAttention
 from age_keras.errors import InputError
 
 
@@ -50,7 +48,7 @@ class AttentionRollout:
         inputs = inputs if isinstance(inputs, list) else [inputs]
         flow = None
         for layer, x in zip(self.layers, inputs, strict=True):
-            attention = tf.reduce_mean(attention_weights(layer, x), axis=1)
+            attention = tf.reduce_mean(layer.attention_weights(x), axis=1)
             # Half of a block's output comes along its skip connection, unmixed (equation 1).
             mixed = 0.5 * attention + 0.5 * tf.eye(attention.shape[-1])
             flow = mixed if flow is None else mixed @ flow
@@ -60,22 +58,6 @@ class AttentionRollout:
         return tf.reshape(places / tf.reduce_sum(places, axis=-1, keepdims=True), (-1, side, side))
 
 
-def attention_weights(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
-    """The weights of an attention layer for its input: float32 (N, heads, T, T), rows sum to 1."""
-    if isinstance(layer, KerasCVLayer):
-        return tf.cast(layer.attention_weights(x), tf.float32)
-    tokens, width = x.shape[1], x.shape[2] // 3
-    bias = tf.concat([layer.q_bias, tf.zeros_like(layer.q_bias), layer.v_bias], axis=0)
-    qkv = tf.reshape(tf.cast(x, tf.float32) + bias, (-1, tokens, 3, layer.num_heads, width // layer.num_heads))
-    query, key = (tf.transpose(qkv[:, :, i], (0, 2, 1, 3)) for i in range(2))
-    scores = tf.matmul(query, key, transpose_b=True) * (width // layer.num_heads) ** -0.5
-    return tf.nn.softmax(scores + tf.cast(layer.position_bias(), tf.float32))
-
-
 def _attention_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """In the order of the graph."""
-    return [
-        layer
-        for layer in model.layers
-        if isinstance(layer, TokenAttention) or (isinstance(layer, KerasCVLayer) and layer.kind == "TransformerEncoder")
-    ]
+    return [layer for layer in model.layers if getattr(layer, "attends_to_all", False)]

@@ -4,6 +4,7 @@ A `.keras` file is a zip archive; `age_keras.json` is one more member of it, whi
 settings, the intervals' calibration and where the model comes from cannot be separated from the weights.
 """
 
+import importlib
 import json
 import os
 import zipfile
@@ -60,9 +61,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 def load_bundle(path: Path) -> tuple[keras.Model, dict[str, Any]]:
     """The model and its facts. Raises `InputError` where the file is none of ours."""
-    import age_keras.backbones
-    import age_keras.models.heads  # registers our layers
-
-    age_keras.backbones.names()
     facts = read_facts(path)
+    for module in ("age_keras.backbones.layers", "age_keras.models.heads"):
+        importlib.import_module(module)  # registers our layers with Keras
     return keras.models.load_model(path, compile=False), facts

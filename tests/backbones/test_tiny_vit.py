@@ -7,8 +7,9 @@ import tensorflow as tf
 from published import oracle_model, pixels, relative_difference
 
 from age_keras.backbones import build_backbone, get_spec
-from age_keras.backbones.checkpoints.torch_weights import load_torch_weights, renamed, torch_names
-from age_keras.backbones.families.tiny_vit import OffsetBiasAttention
+from age_keras.backbones.checkpoints.torch_weights import load_torch_weights, torch_names
+from age_keras.backbones.checkpoints.weight_map import renamed
+from age_keras.backbones.layers.window_attention import OffsetBiasAttention
 from age_keras.errors import InputError
 
 SMALL = {"embed_dims": (4, 8, 8, 8), "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 2), "window_sizes": (2, 2, 4, 2)}

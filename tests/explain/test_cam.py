@@ -15,7 +15,7 @@ from age_keras.backbones.build import build_backbone
 from age_keras.backbones.registry import get_spec
 from age_keras.config.model import ModelConfig
 from age_keras.errors import InputError
-from age_keras.explain.attention import AttentionRollout, attention_weights
+from age_keras.explain.attention import AttentionRollout
 from age_keras.explain.cam import SIGNED, Explainer
 from age_keras.explain.formulas import YEARS
 from age_keras.explain.token_grid import cam_layers, fold_tokens, tapped
@@ -241,7 +241,7 @@ class TestTokens:
     def test_attention_weights_are_the_layers_own(self, transformer):
         layer = transformer.get_layer("blocks.0.attn")
         qkv = keras.Model(transformer.input, layer.input)(self.patches)
-        weights = attention_weights(layer, qkv)
+        weights = layer.attention_weights(qkv)
         value = (qkv + tf.concat([tf.zeros(32), layer.v_bias], 0))[..., 32:]
         value = tf.transpose(tf.reshape(value, (2, 17, 2, 8)), (0, 2, 1, 3))
         mixed = tf.reshape(tf.transpose(weights @ value, (0, 2, 1, 3)), (2, 17, 16))

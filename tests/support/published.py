@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from age_keras.backbones import build_backbone
-from age_keras.backbones.checkpoints.torch_weights import load_torch_weights, read_checkpoint
+from age_keras.backbones.checkpoints.torch_checkpoint import read_checkpoint
+from age_keras.backbones.checkpoints.torch_weights import load_torch_weights
 
 
 def pixels(n: int, image_size: int, seed: int = 0) -> np.ndarray:

@@ -7,14 +7,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
-
-from age_keras.backbones.build import build_backbone
-from age_keras.backbones.checkpoints.weights import licence_notice, load_file
 from age_keras.backbones.registry import get_spec
 from age_keras.config.model import Preprocessing
 from age_keras.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
 
 
 def convert(
@@ -23,7 +23,7 @@ def convert(
     out: Path,
     image_size: int | None = None,
     preprocessing: Preprocessing = "native",
-) -> keras.Model:
+) -> "keras.Model":
     """Builds a backbone, loads a file into it and saves it.
 
     Args:
@@ -42,6 +42,7 @@ def convert(
     spec = get_spec(name)
     if out.suffix != ".keras":
         raise InputError(f"{out} must end in .keras.")
+    spec.check_image_size(spec.image_size if image_size is None else image_size)
     if not checkpoint.is_file():
         raise InputError(f"There is no checkpoint {checkpoint}.")
     with _writing(out):
@@ -49,6 +50,10 @@ def convert(
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         nearest = next(folder for folder in out.absolute().parents if folder.exists())
         tempfile.TemporaryDirectory(dir=nearest).cleanup()  # Only trying tells whether it can be written to.
+    # Keras starts only now: a wrong name or file has been answered at once.
+    from age_keras.backbones.build import build_backbone
+    from age_keras.backbones.checkpoints.weights import licence_notice, load_file
+
     model = build_backbone(name, image_size, preprocessing=preprocessing)
     load_file(model, spec, checkpoint)
     for source in spec.weights.values():

@@ -7,7 +7,7 @@ BEiT in memory. What has none of these names passes unchanged.
 
 import numpy as np
 
-from age_keras.backbones.checkpoints.torch_weights import State, renamed
+from age_keras.backbones.checkpoints.weight_map import State, renamed
 
 BEIT = (
     (r"^(beit|backbone)\.(?=[a-z])", ""),

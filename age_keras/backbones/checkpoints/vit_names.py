@@ -5,13 +5,18 @@ queries, keys and values apart, each split by heads. Published PyTorch networks 
 its tanh approximation (as the authors' JAX code): a loaded checkpoint changes that too.
 """
 
-import re
+from __future__ import annotations
 
-import keras
+import re
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from age_keras.backbones.checkpoints.interpolation import resize_position_embedding
-from age_keras.backbones.checkpoints.torch_weights import Layout, State, WeightMap
+from age_keras.backbones.checkpoints.weight_map import Layout, State, WeightMap
+
+if TYPE_CHECKING:
+    import keras
 
 _DENSE = (1, 0)
 _TO_HEADS, _FROM_HEADS = (2, 0, 1), (1, 2, 0)  # (heads, C / heads, C) -> (C, heads, C / heads), and back

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from age_keras.backbones.checkpoints.torch_checkpoint import TORCH_SUFFIXES, read_checkpoint
+from age_keras.backbones.checkpoints.torch_weights import load_torch_weights
 from age_keras.backbones.registry import BackboneSpec, WeightSource
 from age_keras.errors import InputError
 
@@ -28,12 +29,8 @@ def load_weights(model: keras.Model, spec: BackboneSpec, weights: str | Path) ->
         source = spec.weights[weights]
         if notice := licence_notice(spec, source):
             print(notice, file=sys.stderr)
-        if source.location == "keras":
-            _copied(_load_application, model, spec)
-        elif source.location == "keras-cv":
-            from age_keras.backbones.families.keras_cv import load_published
-
-            _copied(load_published, model, spec)
+        if source.loader:
+            _load_from_library(source.loader, model, spec)
         else:
             load_file(model, spec, download(spec, source))
         return
@@ -67,8 +64,6 @@ def load_file(model: keras.Model, spec: BackboneSpec, path: Path) -> None:
             raise InputError(
                 f"{path}: no checkpoint of PyTorch fits {spec.name} as it is built here; give a Keras file."
             )
-        from age_keras.backbones.checkpoints.torch_weights import load_torch_weights
-
         load_torch_weights(model, read_checkpoint(path), spec.weight_map, source=str(path))
     else:
         kinds = ", ".join((".keras", ".h5", *TORCH_SUFFIXES))
@@ -117,8 +112,8 @@ def _fetch_url(source: WeightSource) -> Path:
     )
 
 
-def _copied(load, model: keras.Model, spec: BackboneSpec) -> None:
-    """Calls a loader of another library, which downloads by itself."""
+def _load_from_library(load, model: keras.Model, spec: BackboneSpec) -> None:
+    """Calls the loader of a library that downloads by itself."""
     try:
         load(model, spec)
     except InputError:
@@ -130,19 +125,8 @@ def _copied(load, model: keras.Model, spec: BackboneSpec) -> None:
         ) from error
 
 
-def _load_application(model: keras.Model, spec: BackboneSpec) -> None:
-    """Keras Applications keep their weights with the builder: build once more with them, and copy."""
-    builders = {name.lower(): name for name in dir(keras.applications) if name[0].isupper()}
-    builder = getattr(keras.applications, builders[spec.name.replace("_", "")])
-    published = builder(include_top=False, weights="imagenet", input_shape=(*model.inputs[0].shape[1:3], 3))
-    model.set_weights(published.get_weights())
-
-
 def _load_keras_model(model: keras.Model, spec: BackboneSpec, path: Path) -> None:
     """Copies, layer by layer of the same name, from a saved model that holds the backbone (an age model does)."""
-    import age_keras.backbones
-
-    age_keras.backbones.names()  # registers the layers of all families
     try:
         saved = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, TypeError, KeyError) as error:
@@ -154,8 +138,10 @@ def _load_keras_model(model: keras.Model, spec: BackboneSpec, path: Path) -> Non
         if found is None or [tuple(w.shape) for w in found.weights] != shapes:
             raise InputError(f"{path} does not hold a {spec.name}: its layer {layer.name!r} is missing or differs.")
         layer.set_weights(found.get_weights())
-        if hasattr(layer, "set_gelu"):
-            layer.set_gelu(found.exact_gelu)
+        # What a layer keeps beside its weights, as in a file: a ViT's block its kind of GELU.
+        state: dict = {}
+        found.save_own_variables(state)
+        layer.load_own_variables(state)
 
 
 def _first_line(error: Exception) -> str:

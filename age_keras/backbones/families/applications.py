@@ -5,11 +5,19 @@ MobileNetV3Small is the one to start with on a CPU. The licence of the code is K
 ImageNet weights from its own storage.
 """
 
-import keras
-
+from age_keras.backbones.lazy import keras
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 
-KERAS_WEIGHTS = {"imagenet": WeightSource(location="keras")}
+
+def _load_published(model: "keras.Model", spec: BackboneSpec) -> None:
+    """Keras Applications keep their weights with the builder: builds once more with them, and copies."""
+    builders = {name.lower(): name for name in dir(keras.applications) if name[0].isupper()}
+    builder = getattr(keras.applications, builders[spec.name.replace("_", "")])
+    published = builder(include_top=False, weights="imagenet", input_shape=(*model.inputs[0].shape[1:3], 3))
+    model.set_weights(published.get_weights())
+
+
+KERAS_WEIGHTS = {"imagenet": WeightSource(location="keras", loader=_load_published)}
 SYMMETRIC = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 # "caffe" preprocessing: BGR, the mean of ImageNet subtracted, not scaled.
 CAFFE = {

@@ -10,42 +10,36 @@ and a block's last layer after the block (`blocks.0`).
 
 import functools
 
-import keras
-from keras import layers
-
 from age_keras.backbones.checkpoints import transformers_names
 from age_keras.backbones.checkpoints.interpolation import resize_bias_table, resize_position_embedding
-from age_keras.backbones.checkpoints.torch_weights import WeightMap
-from age_keras.backbones.layers.gelu import gelu
-from age_keras.backbones.layers.layer_norm import LayerNorm
-from age_keras.backbones.layers.layer_scale import LayerScale
-from age_keras.backbones.layers.stochastic_depth import rates, residual
-from age_keras.backbones.layers.token_attention import CLASS_OFFSETS, ClassToken, TokenAttention, TokenPositionEmbedding
+from age_keras.backbones.checkpoints.weight_map import WeightMap
+from age_keras.backbones.lazy import keras, layers
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 
 EPSILON = 1e-6  # of every normalisation
 PATCH = 16
+CLASS_OFFSETS = 3  # of the bias table: class to place, place to class, class to itself
 
 
 def _dense(x, units, name, activation=None, use_bias=True):
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return layers.Dense(units, activation, use_bias, kernel_initializer=initializer, name=name)(x)
+    return keras.layers.Dense(units, activation, use_bias, kernel_initializer=initializer, name=name)(x)
 
 
 def _norm(x, name):
-    return LayerNorm(epsilon=EPSILON, name=name)(x)
+    return layers.LayerNorm(epsilon=EPSILON, name=name)(x)
 
 
 def _block(x, num_heads, grid, mlp_ratio, init_values, drop_path, name):
     shortcut, width = x, x.shape[-1]
     x = _dense(_norm(x, f"{name}.norm1"), 3 * width, f"{name}.attn.qkv", use_bias=False)
-    x = TokenAttention(num_heads, grid, name=f"{name}.attn")(x)
+    x = layers.TokenAttention(num_heads, grid, name=f"{name}.attn")(x)
     x = _dense(x, width, f"{name}.attn.proj")
-    x = LayerScale(init_values, name=f"{name}.gamma_1")(x)
-    x = shortcut = residual(shortcut, x, drop_path, f"{name}.attn.add")
-    x = _dense(_norm(x, f"{name}.norm2"), int(width * mlp_ratio), f"{name}.mlp.fc1", gelu)
-    x = LayerScale(init_values, name=f"{name}.gamma_2")(_dense(x, width, f"{name}.mlp.fc2"))
-    return residual(shortcut, x, drop_path, name)
+    x = layers.LayerScale(init_values, name=f"{name}.gamma_1")(x)
+    x = shortcut = layers.residual(shortcut, x, drop_path, f"{name}.attn.add")
+    x = _dense(_norm(x, f"{name}.norm2"), int(width * mlp_ratio), f"{name}.mlp.fc1", layers.gelu)
+    x = layers.LayerScale(init_values, name=f"{name}.gamma_2")(_dense(x, width, f"{name}.mlp.fc2"))
+    return layers.residual(shortcut, x, drop_path, name)
 
 
 def beit(
@@ -78,12 +72,12 @@ def beit(
         Tokens, (N, 1 + (image_size / patch_size) ** 2, embed_dim), the class token first.
     """
     grid = image_size // patch_size
-    x = layers.Conv2D(embed_dim, patch_size, patch_size, name="patch_embed.proj")(x)
-    x = layers.Reshape((grid * grid, embed_dim), name="patch_embed.tokens")(x)
-    x = ClassToken(name="cls_token")(x)
+    x = keras.layers.Conv2D(embed_dim, patch_size, patch_size, name="patch_embed.proj")(x)
+    x = keras.layers.Reshape((grid * grid, embed_dim), name="patch_embed.tokens")(x)
+    x = layers.ClassToken(name="cls_token")(x)
     if absolute_positions:
-        x = TokenPositionEmbedding(name="pos_embed")(x)
-    for block, rate in enumerate(rates(drop_path_rate, depth)):
+        x = layers.TokenPositionEmbedding(name="pos_embed")(x)
+    for block, rate in enumerate(layers.rates(drop_path_rate, depth)):
         bias_grid = grid if relative_positions else 0
         x = _block(x, num_heads, bias_grid, mlp_ratio, init_values, rate, f"blocks.{block}")
     return x

@@ -8,55 +8,31 @@ its parameters in the published checkpoints (`stages.0.blocks.0.conv_dw`), and a
 
 import functools
 
-import keras
 import numpy as np
-from keras import layers, ops
 
 from age_keras.backbones.checkpoints import transformers_names
-from age_keras.backbones.checkpoints.torch_weights import WeightMap
-from age_keras.backbones.layers.gelu import gelu
-from age_keras.backbones.layers.layer_norm import LayerNorm
-from age_keras.backbones.layers.stochastic_depth import rates, residual
+from age_keras.backbones.checkpoints.weight_map import WeightMap
+from age_keras.backbones.lazy import keras, layers
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 
 EPSILON = 1e-6  # of every normalisation
 
 
-@keras.saving.register_keras_serializable("age_keras")
-class GlobalResponseNorm(keras.layers.Layer):
-    """Channels of a map (N, H, W, C) compete by their energy over the whole map (algorithm 1 of the paper)."""
-
-    def build(self, input_shape):
-        width = (input_shape[-1],)
-        self.weight = self.add_weight(width, initializer="zeros", name="weight")
-        self.bias = self.add_weight(width, initializer="zeros", name="bias")
-
-    def call(self, x):
-        # In float32: a sum of squares over a map overflows half floats.
-        energy = ops.sqrt(ops.sum(ops.square(ops.cast(x, "float32")), axis=(1, 2), keepdims=True))
-        share = energy / (ops.mean(energy, axis=-1, keepdims=True) + EPSILON)
-        # weight * (x * share) + bias + x, with one multiplication of the whole map.
-        return x * ops.cast(1 + self.weight * share, x.dtype) + ops.cast(self.bias, x.dtype)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-
 def _dense(x, units, name, activation=None):
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return layers.Dense(units, activation, kernel_initializer=initializer, name=name)(x)
+    return keras.layers.Dense(units, activation, kernel_initializer=initializer, name=name)(x)
 
 
 def _norm(x, name):
-    return LayerNorm(epsilon=EPSILON, name=name)(x)
+    return layers.LayerNorm(epsilon=EPSILON, name=name)(x)
 
 
 def _block(x, drop_path, name):
     shortcut, width = x, x.shape[-1]
-    x = layers.DepthwiseConv2D(7, padding="same", name=f"{name}.conv_dw")(x)
-    x = _dense(_norm(x, f"{name}.norm"), 4 * width, f"{name}.mlp.fc1", gelu)
-    x = GlobalResponseNorm(name=f"{name}.mlp.grn")(x)
-    return residual(shortcut, _dense(x, width, f"{name}.mlp.fc2"), drop_path, name)
+    x = keras.layers.DepthwiseConv2D(7, padding="same", name=f"{name}.conv_dw")(x)
+    x = _dense(_norm(x, f"{name}.norm"), 4 * width, f"{name}.mlp.fc1", layers.gelu)
+    x = layers.GlobalResponseNorm(name=f"{name}.mlp.grn")(x)
+    return layers.residual(shortcut, _dense(x, width, f"{name}.mlp.fc2"), drop_path, name)
 
 
 def convnext_v2(x, image_size, depths=(3, 3, 9, 3), dims=(96, 192, 384, 768), drop_path_rate=0.0):
@@ -71,13 +47,13 @@ def convnext_v2(x, image_size, depths=(3, 3, 9, 3), dims=(96, 192, 384, 768), dr
     Returns:
         The last map, (N, image_size // 32, image_size // 32, dims[-1]) with four stages.
     """
-    drop_path = iter(rates(drop_path_rate, sum(depths)))
-    x = layers.Conv2D(dims[0], 4, 4, name="stem.0")(x)
+    drop_path = iter(layers.rates(drop_path_rate, sum(depths)))
+    x = keras.layers.Conv2D(dims[0], 4, 4, name="stem.0")(x)
     x = _norm(x, "stem.1")
     for stage, (depth, width) in enumerate(zip(depths, dims, strict=True)):
         if stage:
             x = _norm(x, f"stages.{stage}.downsample.0")
-            x = layers.Conv2D(width, 2, 2, name=f"stages.{stage}.downsample.1")(x)
+            x = keras.layers.Conv2D(width, 2, 2, name=f"stages.{stage}.downsample.1")(x)
         for block in range(depth):
             x = _block(x, next(drop_path), f"stages.{stage}.blocks.{block}")
     return x

@@ -10,14 +10,8 @@ block's last layer after the block (`levels.2.blocks.0`).
 import functools
 from collections.abc import Sequence
 
-from keras import layers
-
-from age_keras.backbones.checkpoints.torch_weights import WeightMap
-from age_keras.backbones.layers.batch_norm import BatchNorm
-from age_keras.backbones.layers.gelu import gelu
-from age_keras.backbones.layers.hierarchical_attention import branch_scale, hierarchical_level, window_level
-from age_keras.backbones.layers.layer_norm import LayerNorm
-from age_keras.backbones.layers.stochastic_depth import rates, residual
+from age_keras.backbones.checkpoints.weight_map import WeightMap
+from age_keras.backbones.lazy import keras, layers
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 from age_keras.errors import InputError
 
@@ -27,34 +21,34 @@ HAT = (False, False, True, False)  # which levels have carrier tokens
 def _convolution(x, filters, name, strides=1, use_bias=False):
     """A 3x3 convolution whose padding is the same on all sides."""
     if strides > 1:
-        x = layers.ZeroPadding2D(1, name=f"{name}.pad")(x)
+        x = keras.layers.ZeroPadding2D(1, name=f"{name}.pad")(x)
     padding = "valid" if strides > 1 else "same"
-    return layers.Conv2D(filters, 3, strides, padding=padding, use_bias=use_bias, name=name)(x)
+    return keras.layers.Conv2D(filters, 3, strides, padding=padding, use_bias=use_bias, name=name)(x)
 
 
 def _batch_norm(x, name, epsilon=1e-5):
-    return BatchNorm(momentum=0.9, epsilon=epsilon, name=name)(x)
+    return layers.BatchNorm(momentum=0.9, epsilon=epsilon, name=name)(x)
 
 
 def _stem(x, stem_width, width):
     x = _batch_norm(_convolution(x, stem_width, "patch_embed.conv_down.0", 2), "patch_embed.conv_down.1", 1e-4)
-    x = layers.ReLU(name="patch_embed.conv_down.2")(x)
+    x = keras.layers.ReLU(name="patch_embed.conv_down.2")(x)
     x = _batch_norm(_convolution(x, width, "patch_embed.conv_down.3", 2), "patch_embed.conv_down.4", 1e-4)
-    return layers.ReLU(name="patch_embed.conv_down.5")(x)
+    return keras.layers.ReLU(name="patch_embed.conv_down.5")(x)
 
 
 def _downsample(x, name):
     """Twice the channels, half the sides (rounded up)."""
-    x = LayerNorm(epsilon=1e-6, name=f"{name}.norm")(x)
+    x = layers.LayerNorm(epsilon=1e-6, name=f"{name}.norm")(x)
     return _convolution(x, 2 * x.shape[-1], f"{name}.reduction.0", 2)
 
 
 def _convolution_block(x, drop_path, layer_scale, name):
     shortcut, width = x, x.shape[-1]
     x = _batch_norm(_convolution(x, width, f"{name}.conv1", use_bias=True), f"{name}.norm1")
-    x = layers.Activation(gelu, name=f"{name}.act1")(x)
+    x = keras.layers.Activation(layers.gelu, name=f"{name}.act1")(x)
     x = _batch_norm(_convolution(x, width, f"{name}.conv2", use_bias=True), f"{name}.norm2")
-    return residual(shortcut, branch_scale(layer_scale, f"{name}.gamma")(x), drop_path, name)
+    return layers.residual(shortcut, layers.branch_scale(layer_scale, f"{name}.gamma")(x), drop_path, name)
 
 
 def _tiling_window(cells: int, hierarchical: bool) -> int | None:
@@ -131,7 +125,7 @@ def faster_vit(
         InputError: windows do not tile this size.
     """
     window_size = _check_windows(image_size, window_size, hat)
-    drop_path = iter(rates(drop_path_rate, sum(depths)))
+    drop_path = iter(layers.rates(drop_path_rate, sum(depths)))
     x = _stem(x, in_dim, dim)
     for level, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
         name = f"levels.{level}"
@@ -142,9 +136,9 @@ def faster_vit(
                 x = _convolution_block(x, rate, layer_scale_conv, block)
         elif hat[level]:
             numbers["propagation"] = do_propagation
-            x = hierarchical_level(x, window_size[level], ct_size, blocks, name, **numbers)
+            x = layers.hierarchical_level(x, window_size[level], ct_size, blocks, name, **numbers)
         else:
-            x = window_level(x, window_size[level], blocks, name, **numbers)
+            x = layers.window_level(x, window_size[level], blocks, name, **numbers)
         if level < 3:
             x = _downsample(x, f"{name}.downsample")
     return _batch_norm(x, "norm")

@@ -10,14 +10,8 @@ parameters in the published checkpoints (`stages.2.1.transformer.0.attn.qkv`), a
 
 import functools
 
-import keras
-from keras import layers, ops
-
-from age_keras.backbones.checkpoints.torch_weights import WeightMap
-from age_keras.backbones.layers.batch_norm import BatchNorm
-from age_keras.backbones.layers.layer_norm import LayerNorm
-from age_keras.backbones.layers.stochastic_depth import rates, residual
-from age_keras.backbones.layers.window_attention import WindowAttention
+from age_keras.backbones.checkpoints.weight_map import WeightMap
+from age_keras.backbones.lazy import keras, layers
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 
 EPSILON = 1e-5  # of every normalisation
@@ -25,94 +19,18 @@ HEADS = 4
 PATCH = 2
 
 
-@keras.saving.register_keras_serializable("age_keras")
-class PlainAttention(WindowAttention):
-    """Multi-head self-attention with no bias for positions: the convolutions around it know them."""
-
-    def position_bias(self):
-        return 0.0
-
-
-@keras.saving.register_keras_serializable("age_keras")
-class Unfold(keras.layers.Layer):
-    """Gathers the cells of one place in their patch: (N, H, W, C) -> (N, 4, H / 2 * W / 2, C)."""
-
-    def call(self, x):
-        _, height, width, channels = x.shape
-        rows, columns = height // PATCH, width // PATCH
-        x = ops.transpose(ops.reshape(x, (-1, rows, PATCH, width * channels)), (0, 2, 1, 3))
-        x = ops.transpose(ops.reshape(x, (-1, rows * columns, PATCH, channels)), (0, 2, 1, 3))
-        return ops.reshape(x, (-1, PATCH * PATCH, rows * columns, channels))
-
-    def compute_output_shape(self, input_shape):
-        n, height, width, channels = input_shape
-        return (n, PATCH * PATCH, (height // PATCH) * (width // PATCH), channels)
-
-
-@keras.saving.register_keras_serializable("age_keras")
-class Fold(keras.layers.Layer):
-    """Puts the cells back: (N, 4, rows * columns, C) -> (N, 2 * rows, 2 * columns, C).
-
-    Args:
-        rows, columns: patches down and across.
-    """
-
-    def __init__(self, rows, columns, **kwargs):
-        super().__init__(**kwargs)
-        self.rows, self.columns = int(rows), int(columns)
-
-    def call(self, x):
-        rows, columns, channels = self.rows, self.columns, x.shape[-1]
-        width = columns * PATCH * channels
-        x = ops.transpose(ops.reshape(x, (-1, PATCH, rows * columns, channels)), (0, 2, 1, 3))
-        x = ops.transpose(ops.reshape(x, (-1, PATCH, rows, width)), (0, 2, 1, 3))
-        return ops.reshape(x, (-1, rows * PATCH, columns * PATCH, channels))
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.rows * PATCH, self.columns * PATCH, input_shape[-1])
-
-    def get_config(self):
-        return {**super().get_config(), "rows": self.rows, "columns": self.columns}
-
-
-@keras.saving.register_keras_serializable("age_keras")
-class Stretch(keras.layers.Layer):
-    """Bilinear resizing of a map, without antialiasing.
-
-    Not `keras.layers.Resizing`, whose `call` has `training=True` as its default: Keras 3.15 hands that on to the layers
-    after it, and their batch normalisation then runs in training mode, at inference too.
-
-    Args:
-        height, width: of the output.
-    """
-
-    def __init__(self, height, width, **kwargs):
-        super().__init__(**kwargs)
-        self.height, self.width = int(height), int(width)
-
-    def call(self, x):
-        resized = ops.image.resize(ops.cast(x, "float32"), (self.height, self.width), data_format="channels_last")
-        return ops.cast(resized, x.dtype)
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.height, self.width, input_shape[-1])
-
-    def get_config(self):
-        return {**super().get_config(), "height": self.height, "width": self.width}
-
-
 def _convolution(x, filters, name, kernel=1, strides=1, activation=True):
     """Convolution, batch normalisation, SiLU; depthwise where `filters` is None. The same padding on all sides."""
     padding = "same"
     if strides > 1:
-        x, padding = layers.ZeroPadding2D(kernel // 2, name=f"{name}.pad")(x), "valid"
+        x, padding = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}.pad")(x), "valid"
     options = {"strides": strides, "padding": padding, "use_bias": False, "name": f"{name}.conv"}
     if filters is None:
-        x = layers.DepthwiseConv2D(kernel, **options)(x)
+        x = keras.layers.DepthwiseConv2D(kernel, **options)(x)
     else:
-        x = layers.Conv2D(filters, kernel, **options)(x)
-    x = BatchNorm(momentum=0.9, epsilon=EPSILON, name=f"{name}.bn")(x)
-    return layers.Activation("silu", name=f"{name}.act")(x) if activation else x
+        x = keras.layers.Conv2D(filters, kernel, **options)(x)
+    x = layers.BatchNorm(momentum=0.9, epsilon=EPSILON, name=f"{name}.bn")(x)
+    return keras.layers.Activation("silu", name=f"{name}.act")(x) if activation else x
 
 
 def _inverted_bottleneck(x, filters, strides, expansion, drop_path, name):
@@ -121,8 +39,8 @@ def _inverted_bottleneck(x, filters, strides, expansion, drop_path, name):
     x = _convolution(x, None, f"{name}.conv2_kxk", 3, strides)
     x = _convolution(x, filters, f"{name}.conv3_1x1", activation=False)
     if strides > 1 or filters != width:
-        return layers.Identity(name=name)(x)
-    return residual(shortcut, x, drop_path, name)
+        return keras.layers.Identity(name=name)(x)
+    return layers.residual(shortcut, x, drop_path, name)
 
 
 def _divisible(width: float, by: int = 8) -> int:
@@ -133,40 +51,40 @@ def _divisible(width: float, by: int = 8) -> int:
 
 def _dense(x, units, name, activation=None):
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return layers.Dense(units, activation, kernel_initializer=initializer, name=name)(x)
+    return keras.layers.Dense(units, activation, kernel_initializer=initializer, name=name)(x)
 
 
 def _norm(x, name):
-    return LayerNorm(epsilon=EPSILON, name=name)(x)
+    return layers.LayerNorm(epsilon=EPSILON, name=name)(x)
 
 
 def _transformer(x, drop_path, name):
     shortcut, width = x, x.shape[-1]
     x = _dense(_norm(x, f"{name}.norm1"), 3 * width, f"{name}.attn.qkv")
-    x = _dense(PlainAttention(HEADS, name=f"{name}.attn")(x), width, f"{name}.attn.proj")
-    x = shortcut = residual(shortcut, x, drop_path, f"{name}.attn.add")
+    x = _dense(layers.PlainAttention(HEADS, name=f"{name}.attn")(x), width, f"{name}.attn.proj")
+    x = shortcut = layers.residual(shortcut, x, drop_path, f"{name}.attn.add")
     x = _dense(_norm(x, f"{name}.norm2"), 2 * width, f"{name}.mlp.fc1", "silu")
-    return residual(shortcut, _dense(x, width, f"{name}.mlp.fc2"), drop_path, name)
+    return layers.residual(shortcut, _dense(x, width, f"{name}.mlp.fc2"), drop_path, name)
 
 
 def _mobile_vit_block(x, filters, width, depth, drop_path, name):
     shortcut, (_, height, breadth, channels) = x, x.shape
     x = _convolution(x, channels, f"{name}.conv_kxk", 3)
-    x = layers.Conv2D(width, 1, use_bias=False, name=f"{name}.conv_1x1")(x)
+    x = keras.layers.Conv2D(width, 1, use_bias=False, name=f"{name}.conv_1x1")(x)
     rows, columns = -(-height // PATCH), -(-breadth // PATCH)
     odd = height % PATCH or breadth % PATCH
     if odd:  # Stretched to whole patches, as the published network does.
-        x = Stretch(rows * PATCH, columns * PATCH, name=f"{name}.stretch")(x)
-    x = Unfold(name=f"{name}.unfold")(x)
+        x = layers.Stretch(rows * PATCH, columns * PATCH, name=f"{name}.stretch")(x)
+    x = layers.Unfold(name=f"{name}.unfold")(x)
     for block in range(depth):
         x = _transformer(x, next(drop_path), f"{name}.transformer.{block}")
-    x = Fold(rows, columns, name=f"{name}.fold")(_norm(x, f"{name}.norm"))
+    x = layers.Fold(rows, columns, name=f"{name}.fold")(_norm(x, f"{name}.norm"))
     if odd:
-        x = Stretch(height, breadth, name=f"{name}.shrink")(x)
+        x = layers.Stretch(height, breadth, name=f"{name}.shrink")(x)
     x = _convolution(x, filters, f"{name}.conv_proj")
-    x = layers.Concatenate(name=f"{name}.both")([shortcut, x])
+    x = keras.layers.Concatenate(name=f"{name}.both")([shortcut, x])
     x = _convolution(x, filters, f"{name}.conv_fusion", 3)
-    return layers.Identity(name=name)(x)
+    return keras.layers.Identity(name=name)(x)
 
 
 def mobile_vit(
@@ -193,7 +111,7 @@ def mobile_vit(
     Returns:
         The last map, (N, image_size / 32, image_size / 32, last_filters), rounded up.
     """
-    drop_path = iter(rates(drop_path_rate, sum(depths)))
+    drop_path = iter(layers.rates(drop_path_rate, sum(depths)))
     x = _convolution(x, 16, "stem", 3, 2)
     x = _inverted_bottleneck(x, filters[0], 1, expansion, 0.0, "stages.0.0")
     for block in range(3):

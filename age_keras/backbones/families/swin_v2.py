@@ -14,69 +14,22 @@ block's last layer after the block (`layers.1.blocks.0`).
 
 import functools
 
-import keras
-from keras import layers, ops
-
 from age_keras.backbones.checkpoints import transformers_names
-from age_keras.backbones.checkpoints.torch_weights import State, WeightMap, renamed
-from age_keras.backbones.layers.cosine_attention import CosineWindowAttention
-from age_keras.backbones.layers.gelu import gelu
-from age_keras.backbones.layers.layer_norm import LayerNorm
-from age_keras.backbones.layers.stochastic_depth import rates, residual
-from age_keras.backbones.layers.window_attention import WindowPartition, WindowReverse
+from age_keras.backbones.checkpoints.weight_map import State, WeightMap, renamed
+from age_keras.backbones.lazy import keras, layers
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 
 EPSILON = 1e-5  # of every normalisation
 PATCH = 4
 
 
-@keras.saving.register_keras_serializable("age_keras")
-class CyclicShift(keras.layers.Layer):
-    """Moves a map (N, H, W, C) up and left by `shift` cells; what falls off comes in at the other side.
-
-    Args:
-        shift: cells; negative moves down and right.
-    """
-
-    def __init__(self, shift, **kwargs):
-        super().__init__(**kwargs)
-        self.shift = int(shift)
-
-    def call(self, x):
-        # Not a roll, which exporters do not know; and split, for the gradient of a slice is a sum of padded tensors.
-        for axis in (1, 2):
-            x = ops.concatenate(ops.split(x, [self.shift % x.shape[axis]], axis=axis)[::-1], axis=axis)
-        return x
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "shift": self.shift}
-
-
-@keras.saving.register_keras_serializable("age_keras")
-class SpaceToDepth(keras.layers.Layer):
-    """Four neighbours' channels side by side, column by column: (N, H, W, C) -> (N, H / 2, W / 2, 4 * C)."""
-
-    def call(self, x):
-        _, height, width, channels = x.shape
-        rows = ops.split(ops.reshape(x, (-1, height // 2, 2, width * channels)), 2, axis=2)
-        rows = (ops.split(ops.reshape(x, (-1, height // 2, width // 2, 2 * channels)), 2, axis=3) for x in rows)
-        return ops.concatenate([cell for column in zip(*rows, strict=True) for cell in column], axis=-1)
-
-    def compute_output_shape(self, input_shape):
-        n, height, width, channels = input_shape
-        return (n, height // 2, width // 2, 4 * channels)
-
-
 def _dense(x, units, name, activation=None, use_bias=True):
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return layers.Dense(units, activation, use_bias, kernel_initializer=initializer, name=name)(x)
+    return keras.layers.Dense(units, activation, use_bias, kernel_initializer=initializer, name=name)(x)
 
 
 def _norm(x, name, gamma="ones"):
-    return LayerNorm(epsilon=EPSILON, gamma_initializer=gamma, name=name)(x)
+    return layers.LayerNorm(epsilon=EPSILON, gamma_initializer=gamma, name=name)(x)
 
 
 def _block(x, num_heads, window_size, shift, drop_path, name):
@@ -84,27 +37,27 @@ def _block(x, num_heads, window_size, shift, drop_path, name):
     window = min(window_size, height)
     shift = shift if height > window else 0
     if shift:
-        x = CyclicShift(shift, name=f"{name}.shift")(x)
-    x = WindowPartition(window, name=f"{name}.windows")(x)
+        x = layers.CyclicShift(shift, name=f"{name}.shift")(x)
+    x = layers.WindowPartition(window, name=f"{name}.windows")(x)
     x = _dense(x, 3 * channels, f"{name}.attn.qkv", use_bias=False)
-    x = CosineWindowAttention(num_heads, window, height + -height % window, shift, name=f"{name}.attn")(x)
+    x = layers.CosineWindowAttention(num_heads, window, height + -height % window, shift, name=f"{name}.attn")(x)
     x = _dense(x, channels, f"{name}.attn.proj")
-    x = WindowReverse(height, width, name=f"{name}.map")(x)
+    x = layers.WindowReverse(height, width, name=f"{name}.map")(x)
     if shift:
-        x = CyclicShift(-shift, name=f"{name}.unshift")(x)
+        x = layers.CyclicShift(-shift, name=f"{name}.unshift")(x)
     # Branches begin as nothing: the norm after each starts with a factor of zero.
-    x = shortcut = residual(shortcut, _norm(x, f"{name}.norm1", "zeros"), drop_path, f"{name}.attn.add")
-    x = _dense(x, 4 * channels, f"{name}.mlp.fc1", gelu)
+    x = shortcut = layers.residual(shortcut, _norm(x, f"{name}.norm1", "zeros"), drop_path, f"{name}.attn.add")
+    x = _dense(x, 4 * channels, f"{name}.mlp.fc1", layers.gelu)
     x = _dense(x, channels, f"{name}.mlp.fc2")
-    return residual(shortcut, _norm(x, f"{name}.norm2", "zeros"), drop_path, name)
+    return layers.residual(shortcut, _norm(x, f"{name}.norm2", "zeros"), drop_path, name)
 
 
 def _merge_patches(x, name):
     """Four neighbours become one cell of twice the channels; odd sides are padded with zeros."""
     _, height, width, channels = x.shape
     if height % 2 or width % 2:
-        x = layers.ZeroPadding2D(((0, height % 2), (0, width % 2)), name=f"{name}.pad")(x)
-    x = SpaceToDepth(name=f"{name}.merge")(x)
+        x = keras.layers.ZeroPadding2D(((0, height % 2), (0, width % 2)), name=f"{name}.pad")(x)
+    x = layers.SpaceToDepth(name=f"{name}.merge")(x)
     x = _dense(x, 2 * channels, f"{name}.reduction", use_bias=False)
     return _norm(x, f"{name}.norm")
 
@@ -132,8 +85,8 @@ def swin_v2(
     Returns:
         The last map, (N, image_size / 32, image_size / 32, 8 * embed_dim) with four stages, rounded up.
     """
-    drop_path = iter(rates(drop_path_rate, sum(depths)))
-    x = layers.Conv2D(embed_dim, PATCH, PATCH, name="patch_embed.proj")(x)
+    drop_path = iter(layers.rates(drop_path_rate, sum(depths)))
+    x = keras.layers.Conv2D(embed_dim, PATCH, PATCH, name="patch_embed.proj")(x)
     x = _norm(x, "patch_embed.norm")
     for stage, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
         if stage:

@@ -8,17 +8,11 @@ block's last layer after the block (`stages.1.blocks.0`).
 
 import functools
 
-import keras
 import numpy as np
-from keras import layers, ops
 
 from age_keras.backbones.checkpoints.interpolation import resize_bicubic
-from age_keras.backbones.checkpoints.torch_weights import WeightMap
-from age_keras.backbones.layers.batch_norm import BatchNorm
-from age_keras.backbones.layers.gelu import gelu
-from age_keras.backbones.layers.layer_norm import LayerNorm
-from age_keras.backbones.layers.stochastic_depth import rates, residual
-from age_keras.backbones.layers.window_attention import WindowAttention, WindowPartition, WindowReverse
+from age_keras.backbones.checkpoints.weight_map import WeightMap
+from age_keras.backbones.lazy import keras, layers
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 
 EPSILON = 1e-5  # of every normalisation
@@ -31,40 +25,10 @@ REVISIONS = {
 }
 
 
-@keras.saving.register_keras_serializable("age_keras")
-class OffsetBiasAttention(WindowAttention):
-    """Window attention with one learned bias per head and distance (|dy|, |dx|) of two cells (LeViT, arXiv:2104.01136).
-
-    Input: (N, windows, window_size ** 2, 3 * C). Output: (N, windows, window_size ** 2, C).
-
-    Args:
-        num_heads: C is divided among them.
-        window_size: the side of a window, in cells.
-    """
-
-    def __init__(self, num_heads, window_size, interleaved=True, **kwargs):
-        super().__init__(num_heads, interleaved, **kwargs)
-        self.window_size = int(window_size)
-
-    def build(self, input_shape):
-        size = self.window_size
-        self.attention_biases = self.add_weight(
-            (self.num_heads, size * size), initializer="zeros", name="attention_biases"
-        )
-        y, x = np.divmod(np.arange(size * size), size)
-        self.offsets = (np.abs(y[:, None] - y) * size + np.abs(x[:, None] - x)).astype("int32")
-
-    def position_bias(self):
-        return ops.take(self.attention_biases, self.offsets, axis=1)
-
-    def get_config(self):
-        return {**super().get_config(), "window_size": self.window_size}
-
-
 def _convolution(x, filters, name, kernel=1, strides=1, gamma="ones"):
     """Convolution and batch normalisation; depthwise where `filters` is None. Padding is the same on all sides."""
     if strides > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}.pad")(x)
+        x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}.pad")(x)
     options = {
         "strides": strides,
         "padding": "valid" if strides > 1 else "same",
@@ -72,14 +36,14 @@ def _convolution(x, filters, name, kernel=1, strides=1, gamma="ones"):
         "name": f"{name}.conv",
     }
     if filters is None:
-        x = layers.DepthwiseConv2D(kernel, **options)(x)
+        x = keras.layers.DepthwiseConv2D(kernel, **options)(x)
     else:
-        x = layers.Conv2D(filters, kernel, **options)(x)
-    return BatchNorm(momentum=0.9, epsilon=EPSILON, gamma_initializer=gamma, name=f"{name}.bn")(x)
+        x = keras.layers.Conv2D(filters, kernel, **options)(x)
+    return layers.BatchNorm(momentum=0.9, epsilon=EPSILON, gamma_initializer=gamma, name=f"{name}.bn")(x)
 
 
 def _gelu(x, name):
-    return layers.Activation(gelu, name=name)(x)
+    return keras.layers.Activation(layers.gelu, name=name)(x)
 
 
 def _inverted_bottleneck(x, drop_path, name):
@@ -87,7 +51,7 @@ def _inverted_bottleneck(x, drop_path, name):
     x = _gelu(_convolution(x, width * EXPANSION, f"{name}.conv1"), f"{name}.act1")
     x = _gelu(_convolution(x, None, f"{name}.conv2", 3), f"{name}.act2")
     x = _convolution(x, width, f"{name}.conv3", gamma="zeros")
-    return _gelu(residual(shortcut, x, drop_path, f"{name}.add"), name)
+    return _gelu(layers.residual(shortcut, x, drop_path, f"{name}.add"), name)
 
 
 def _merge_patches(x, width, name):
@@ -99,26 +63,26 @@ def _merge_patches(x, width, name):
 
 def _dense(x, units, name, activation=None):
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return layers.Dense(units, activation, kernel_initializer=initializer, name=name)(x)
+    return keras.layers.Dense(units, activation, kernel_initializer=initializer, name=name)(x)
 
 
 def _norm(x, name):
-    return LayerNorm(epsilon=EPSILON, name=name)(x)
+    return layers.LayerNorm(epsilon=EPSILON, name=name)(x)
 
 
 def _transformer_block(x, num_heads, window_size, drop_path, name):
     shortcut, (_, height, width, channels) = x, x.shape
-    x = WindowPartition(window_size, name=f"{name}.windows")(x)
+    x = layers.WindowPartition(window_size, name=f"{name}.windows")(x)
     # Padded cells take part as the norm's offset: the published network does not mask them.
     x = _dense(_norm(x, f"{name}.attn.norm"), 3 * channels, f"{name}.attn.qkv")
-    x = OffsetBiasAttention(num_heads, window_size, name=f"{name}.attn")(x)
+    x = layers.OffsetBiasAttention(num_heads, window_size, name=f"{name}.attn")(x)
     x = _dense(x, channels, f"{name}.attn.proj")
-    x = WindowReverse(height, width, name=f"{name}.map")(x)
-    x = residual(shortcut, x, drop_path, f"{name}.add")
+    x = layers.WindowReverse(height, width, name=f"{name}.map")(x)
+    x = layers.residual(shortcut, x, drop_path, f"{name}.add")
     x = shortcut = _convolution(x, None, f"{name}.local_conv", 3)
     x = _dense(_norm(x, f"{name}.mlp.norm"), channels * EXPANSION, f"{name}.mlp.fc1")
     x = _dense(_gelu(x, f"{name}.mlp.act"), channels, f"{name}.mlp.fc2")
-    return residual(shortcut, x, drop_path, name)
+    return layers.residual(shortcut, x, drop_path, name)
 
 
 def tiny_vit(
@@ -142,7 +106,7 @@ def tiny_vit(
     Returns:
         The last map, (N, image_size / 32, image_size / 32, embed_dims[-1]), rounded up.
     """
-    drop_path = iter(rates(drop_path_rate, sum(depths)))
+    drop_path = iter(layers.rates(drop_path_rate, sum(depths)))
     x = _gelu(_convolution(x, embed_dims[0] // 2, "patch_embed.conv1", 3, 2), "patch_embed.act")
     x = _convolution(x, embed_dims[0], "patch_embed.conv2", 3, 2)
     for stage, (width, depth, heads, window) in enumerate(

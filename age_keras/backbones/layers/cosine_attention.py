@@ -43,7 +43,6 @@ class CosineWindowAttention(WindowAttention):
         )
         self.q_bias = self.add_weight((width,), initializer="zeros", name="q_bias")
         self.v_bias = self.add_weight((width,), initializer="zeros", name="v_bias")
-        self.k_bias = np.zeros(width, "float32")  # no parameter of the published network either: it stays at zero
         # Two small Dense layers, (out, in) as published.
         self.hidden = self.add_weight((POSITION_UNITS, 2), initializer=small, name="cpb_mlp.0.weight")
         self.hidden_bias = self.add_weight((POSITION_UNITS,), initializer="zeros", name="cpb_mlp.0.bias")
@@ -62,9 +61,9 @@ class CosineWindowAttention(WindowAttention):
     def call(self, qkv):
         _, windows, tokens, width = qkv.shape
         heads, size = self.num_heads, width // 3 // self.num_heads
-        qkv = qkv + ops.cast(
-            ops.concatenate([self.q_bias, ops.cast(self.k_bias, self.q_bias.dtype), self.v_bias]), qkv.dtype
-        )
+        # Keys have no bias: a parameter of the published network neither.
+        bias = ops.concatenate([self.q_bias, ops.zeros_like(self.q_bias), self.v_bias])
+        qkv = qkv + ops.cast(bias, qkv.dtype)
         qkv = ops.transpose(ops.reshape(qkv, (-1, tokens, 3 * heads, size)), (0, 2, 1, 3))
         query, key, value = ops.split(qkv, 3, axis=1)
         scale = ops.exp(ops.minimum(ops.cast(self.logit_scale, "float32"), MAX_LOGIT_SCALE))

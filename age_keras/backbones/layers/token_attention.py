@@ -68,6 +68,11 @@ class TokenAttention(WindowAttention):
             )
             self.offsets = _relative_positions(self.grid)
 
+    @property
+    def attends_to_all(self):
+        """Whether every token attends to every other, so that `attention_weights` is a matrix over the image."""
+        return True
+
     def position_bias(self):
         if not self.grid:
             return 0.0
@@ -77,6 +82,15 @@ class TokenAttention(WindowAttention):
         # Keys have no bias: it would add the same to all scores of a query.
         bias = ops.concatenate([self.q_bias, ops.zeros_like(self.q_bias), self.v_bias])
         return super().call((qkv + ops.cast(bias, qkv.dtype))[:, None])[:, 0]
+
+    def attention_weights(self, x):
+        """The weights of the attention for its input (N, T, 3 * C): float32 (N, heads, T, T), rows sum to 1."""
+        tokens, width = x.shape[1], x.shape[2] // 3
+        bias = ops.concatenate([self.q_bias, ops.zeros_like(self.q_bias), self.v_bias])
+        qkv = ops.reshape(ops.cast(x, "float32") + bias, (-1, tokens, 3, self.num_heads, width // self.num_heads))
+        query, key = (ops.transpose(qkv[:, :, i], (0, 2, 1, 3)) for i in range(2))
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) * (width // self.num_heads) ** -0.5
+        return ops.softmax(scores + ops.cast(self.position_bias(), "float32"))
 
     def get_config(self):
         config = super().get_config()

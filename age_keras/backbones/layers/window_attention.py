@@ -5,6 +5,7 @@ sample by sample. No tensor moves through a transpose of more than four axes: ex
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -116,3 +117,41 @@ class WindowAttention(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "num_heads": self.num_heads, "interleaved": self.interleaved}
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class PlainAttention(WindowAttention):
+    """Multi-head self-attention with no bias for positions: the convolutions around it know them."""
+
+    def position_bias(self):
+        return 0.0
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class OffsetBiasAttention(WindowAttention):
+    """Window attention with one learned bias per head and distance (|dy|, |dx|) of two cells (LeViT, arXiv:2104.01136).
+
+    Input: (N, windows, window_size ** 2, 3 * C). Output: (N, windows, window_size ** 2, C).
+
+    Args:
+        num_heads: C is divided among them.
+        window_size: the side of a window, in cells.
+    """
+
+    def __init__(self, num_heads, window_size, interleaved=True, **kwargs):
+        super().__init__(num_heads, interleaved, **kwargs)
+        self.window_size = int(window_size)
+
+    def build(self, input_shape):
+        size = self.window_size
+        self.attention_biases = self.add_weight(
+            (self.num_heads, size * size), initializer="zeros", name="attention_biases"
+        )
+        y, x = np.divmod(np.arange(size * size), size)
+        self.offsets = (np.abs(y[:, None] - y) * size + np.abs(x[:, None] - x)).astype("int32")
+
+    def position_bias(self):
+        return ops.take(self.attention_biases, self.offsets, axis=1)
+
+    def get_config(self):
+        return {**super().get_config(), "window_size": self.window_size}

@@ -63,9 +63,7 @@ def test_what_does_not_fit_is_one_line(checkpoint, tmp_path, capsys):
 
 
 def test_a_file_that_cannot_be_written_is_said_before_the_work(checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "age_keras.backbones.checkpoints.convert.build_backbone", lambda *_, **__: pytest.fail("work was done")
-    )
+    monkeypatch.setattr("age_keras.backbones.build.build_backbone", lambda *_, **__: pytest.fail("work was done"))
     (tmp_path / "folder.keras").mkdir()
     for out in (tmp_path / "folder.keras", checkpoint / "out.keras", Path("/proc/none/out.keras")):
         assert convert(checkpoint, out) == 2

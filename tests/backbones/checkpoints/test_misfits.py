@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from age_keras.backbones.checkpoints.torch_weights import load_torch_weights, read_checkpoint, torch_names
+from age_keras.backbones.checkpoints.torch_checkpoint import read_checkpoint
+from age_keras.backbones.checkpoints.torch_weights import load_torch_weights, torch_names
 from age_keras.backbones.families import beit, convnext_v2, tiny_vit
 from age_keras.errors import InputError
 

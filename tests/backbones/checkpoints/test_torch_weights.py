@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from age_keras.backbones import build_backbone, get_spec
-from age_keras.backbones.checkpoints.torch_checkpoint import _read_torch
-from age_keras.backbones.checkpoints.torch_weights import WeightMap, load_torch_weights, read_checkpoint
+from age_keras.backbones.checkpoints.torch_checkpoint import _read_torch, read_checkpoint
+from age_keras.backbones.checkpoints.torch_weights import load_torch_weights
+from age_keras.backbones.checkpoints.weight_map import WeightMap
 from age_keras.backbones.checkpoints.weights import download, load_weights
 from age_keras.backbones.families import beit
 from age_keras.backbones.registry import WeightSource
