@@ -22,6 +22,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "age_keras.bands": ("age_keras.errors",),
     "age_keras.folds": (),
     "age_keras.config": ("age_keras.errors", "age_keras.files", "age_keras.bands"),
+    "age_keras.fitting": GROUND,
     "age_keras.run": GROUND,
     "age_keras.predictions": GROUND,
     "age_keras.conformal": (*GROUND, "age_keras.predictions"),
@@ -31,6 +32,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "age_keras.prefix": (*GROUND, "age_keras.data.batches"),
     "age_keras.training": (
         *GROUND,
+        "age_keras.fitting",
         "age_keras.run",
         "age_keras.predictions",
         "age_keras.conformal",
@@ -52,7 +54,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "age_keras.deploy",
     ),
     # The second product shares the ground with the first, and nothing else.
-    "age_keras.characters": (*GROUND, "age_keras.run", "age_keras.data.patches.decode"),
+    "age_keras.characters": (*GROUND, "age_keras.fitting", "age_keras.run", "age_keras.data.patches.decode"),
     "age_keras.cli": ("age_keras",),
     "age_keras.commands": ("age_keras",),
     "experiments": ("age_keras", "tuning"),
@@ -132,6 +134,7 @@ WITHOUT_TENSORFLOW = (
     "age_keras.folds",
     "age_keras.cli",
     "age_keras.config",
+    "age_keras.fitting",
     "age_keras.predictions",
     "age_keras.conformal",
     "age_keras.data.table",

@@ -1,0 +1,1 @@
+"""What every training loop decides at the end of an epoch: the best epoch, when to stop, the next learning rate."""
