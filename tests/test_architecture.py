@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "age_keras.conformal": (*GROUND, "age_keras.predictions"),
     "age_keras.data": (*GROUND, "age_keras.predictions"),
     "age_keras.backbones": GROUND,
-    "age_keras.models": (*GROUND, "age_keras.backbones"),
+    "age_keras.models": (*GROUND, "age_keras.run", "age_keras.backbones"),
     "age_keras.prefix": (*GROUND, "age_keras.data.batches"),
     "age_keras.training": (
         *GROUND,

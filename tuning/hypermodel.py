@@ -14,7 +14,7 @@ from age_keras.config.serialization import digest
 from age_keras.data.splits import holdout, inner_split, kfold, refuse_leak
 from age_keras.errors import InputError
 from age_keras.models.age import build_age_model
-from age_keras.models.bundle import save_bundle
+from age_keras.run.bundle import save_bundle
 from age_keras.training.heads.batched import alike, can_batch, train_all_heads
 from age_keras.training.heads.linear import TrainedHead
 from age_keras.training.holdout import write_split

@@ -14,7 +14,7 @@ from age_keras.conformal.intervals import bound
 from age_keras.data.patches.pages import cut_page
 from age_keras.data.table.samples import samples_of
 from age_keras.errors import InputError
-from age_keras.models.bundle import load_bundle
+from age_keras.models.age import load_age_model
 
 BATCH = 32
 
@@ -58,9 +58,7 @@ class Predictor:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.model, self.facts = load_bundle(self.path)
-        if self.facts.get("kind") != "age":
-            raise InputError(f"{self.path} is a model for {self.facts.get('kind')}, not for ages.")
+        self.model, self.facts = load_age_model(self.path)
         self.calibration = pd.DataFrame(self.facts.get("calibration") or {})
         self.settings = from_dict(PageSettings, self.facts["pages"], f"{self.path}: pages")
 

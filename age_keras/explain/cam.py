@@ -20,7 +20,7 @@ from age_keras.errors import InputError
 from age_keras.explain.attention import AttentionRollout
 from age_keras.explain.formulas import against, fuse, grad_cam, grad_cam_plus_plus
 from age_keras.explain.token_grid import cam_layers, fold_tokens, tapped
-from age_keras.models.bundle import load_bundle
+from age_keras.models.age import load_age_model
 from age_keras.models.heads import MEDIAN_COLUMN
 
 Method = Literal["grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad", "attention_rollout"]
@@ -71,9 +71,7 @@ class Explainer:
     @classmethod
     def load(cls, path: str | Path, **options) -> "Explainer":
         """Of a run's `.keras` file. Raises `InputError` where it is none of ours."""
-        model, facts = load_bundle(Path(path))
-        if facts.get("kind") != "age":
-            raise InputError(f"{path} is a model for {facts.get('kind')}, not for ages.")
+        model, facts = load_age_model(path)
         return cls(model, facts["name"], **options)
 
     @property

@@ -1,7 +1,10 @@
 """The age regressor: backbone, pooling, dropout, head; flat, pixels 0-255 in, years out."""
 
+import importlib
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -10,6 +13,7 @@ from age_keras.backbones.registry import BackboneSpec, get_spec
 from age_keras.config.model import ModelConfig, Pooling
 from age_keras.errors import InputError
 from age_keras.models.heads import HEADS, AgeDecoder
+from age_keras.run.bundle import load_bundle
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,19 @@ def build_age_model(
     years = AgeDecoder(config.head, name="head_years")(raw)
     name = f"age_{backbone}"
     return AgeModel(keras.Model(body.input, raw, name=name), keras.Model(body.input, years, name=name), spec, config)
+
+
+def load_age_model(path: str | Path) -> tuple[keras.Model, dict[str, Any]]:
+    """A saved age model, from pixels to years, and its facts.
+
+    Args:
+        path: A `.keras` file from a run's `checkpoints/`.
+
+    Raises:
+        InputError: There is no such file, or it does not hold an age model.
+    """
+    importlib.import_module("age_keras.backbones.layers")  # Registers the layers of all backbones.
+    return load_bundle(Path(path), "age")
 
 
 def _pool(features, spec: BackboneSpec, pooling: Pooling):

@@ -14,9 +14,9 @@ from age_keras.bands import BAND_EDGES
 from age_keras.config.serialization import to_dict
 from age_keras.conformal.intervals import add_intervals
 from age_keras.files import atomic_write
-from age_keras.models.bundle import save_bundle
 from age_keras.predictions.table import write_predictions
 from age_keras.run import tensorboard
+from age_keras.run.bundle import save_bundle
 from age_keras.run.folder import versions
 from age_keras.training.heads.linear import TrainedHead
 from age_keras.training.model_pool import ModelPool

@@ -14,7 +14,7 @@ from age_keras.config.serialization import to_dict
 from age_keras.conformal.quantile import hierarchical_quantile
 from age_keras.deploy.predictor import Predictor
 from age_keras.models.age import build_age_model
-from age_keras.models.bundle import add_facts, save_bundle
+from age_keras.run.bundle import save_bundle
 
 SETTINGS = PageSettings(shorter_side=64, patch_size=32, stride=32, image_size=32)
 
@@ -80,19 +80,15 @@ def test_quantile_head_is_conformalised(tmp_path, page):
     assert answer.lower <= answer.age <= answer.upper
 
 
-def test_no_calibration_no_interval(regression, page, tmp_path):
-    path = tmp_path / "bare.keras"
-    path.write_bytes(regression.read_bytes())
-    add_facts(path, {"calibration": {}})
+def test_no_calibration_no_interval(page, tmp_path):
+    path = bundle(tmp_path, "regression", {})
     answer = Predictor(path).predict([page])[0]
     assert answer.age is not None
     assert (answer.lower, answer.upper, answer.coverage) == (None, None, None)
 
 
-def test_too_few_writers_give_all_ages(regression, page, tmp_path):
-    path = tmp_path / "few.keras"
-    path.write_bytes(regression.read_bytes())
-    add_facts(path, {"calibration": calibration(5)})
+def test_too_few_writers_give_all_ages(page, tmp_path):
+    path = bundle(tmp_path, "regression", calibration(5))
     answer = Predictor(path).predict([page])[0]
     assert (answer.lower, answer.upper) == (0, 120)
 

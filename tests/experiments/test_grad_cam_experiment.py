@@ -12,8 +12,8 @@ from age_keras.config.pages import PageSettings
 from age_keras.config.serialization import to_dict
 from age_keras.files import write_json
 from age_keras.models.age import build_age_model
-from age_keras.models.bundle import save_bundle
 from age_keras.predictions.table import write_predictions
+from age_keras.run.bundle import save_bundle
 from experiments.grad_cam import best_and_worst, experiment, get_config
 
 SETTINGS = PageSettings(shorter_side=64, patch_size=32, stride=32)

@@ -18,7 +18,7 @@ from age_keras.explain.page import explain_page, near_ink, paper_colour, stitch,
 from age_keras.explain.page_figure import page_picture, shares_of, tint, tinted_scan
 from age_keras.explain.page_html import write_html
 from age_keras.models.age import build_age_model
-from age_keras.models.bundle import save_bundle
+from age_keras.run.bundle import save_bundle
 
 SETTINGS = PageSettings(shorter_side=96, patch_size=48, stride=24)
 

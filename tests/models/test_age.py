@@ -6,8 +6,8 @@ import pytest
 
 from age_keras.config.model import ModelConfig
 from age_keras.errors import InputError
-from age_keras.models.age import backbone_layers, build_age_model, unfreeze
-from age_keras.models.bundle import add_facts, load_bundle, read_facts, save_bundle
+from age_keras.models.age import backbone_layers, build_age_model, load_age_model, unfreeze
+from age_keras.run.bundle import save_bundle
 
 TINY = ModelConfig(weights="none")
 
@@ -68,16 +68,7 @@ def test_the_saved_model_answers_the_same_and_keeps_its_facts(tmp_path, patches,
     output.kernel.assign(keras.random.normal(output.kernel.shape, seed=1))
     path = tmp_path / "model.keras"
     save_bundle(path, model.predictor, {"kind": "age", "bands": [15]})
-    add_facts(path, {"bands": [15, 25], "more": "x"})
-    loaded, facts = load_bundle(path)
-    assert facts == {"kind": "age", "bands": [15, 25], "more": "x"}
+    loaded, facts = load_age_model(path)
+    assert facts == {"kind": "age", "bands": [15]}
     assert np.array_equal(loaded(patches), model.predictor(patches))
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_what_is_no_bundle_is_refused_by_name(tmp_path):
-    with pytest.raises(InputError, match=r"no model .*missing.keras"):
-        read_facts(tmp_path / "missing.keras")
-    (tmp_path / "text.keras").write_text("hello")
-    with pytest.raises(InputError, match=r"text.keras is not a model"):
-        read_facts(tmp_path / "text.keras")

@@ -26,8 +26,8 @@ from age_keras.explain.audit.zones import (
 )
 from age_keras.files import write_json
 from age_keras.models.age import build_age_model
-from age_keras.models.bundle import save_bundle
 from age_keras.predictions.table import write_predictions
+from age_keras.run.bundle import save_bundle
 
 SIDE = 60
 SETTINGS = PageSettings(shorter_side=120, patch_size=SIDE, stride=SIDE)

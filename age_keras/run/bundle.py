@@ -1,10 +1,9 @@
-"""A model file that keeps what its predictions need: one `.keras` archive with our facts in it.
+"""A saved model that keeps what its predictions need: one `.keras` archive with our facts in it.
 
 A `.keras` file is a zip archive; `age_keras.json` is one more member of it, which Keras leaves alone. So the page
-settings, the intervals' calibration and where the model comes from cannot be separated from the weights.
+settings, the calibration and the origin of a model cannot be separated from its weights.
 """
 
-import importlib
 import json
 import os
 import zipfile
@@ -19,7 +18,14 @@ MEMBER = "age_keras.json"
 
 
 def save_bundle(path: Path, model: keras.Model, facts: dict[str, Any]) -> None:
-    """Writes a model and its facts into one `.keras` file, atomically."""
+    """Writes a model and its facts into one `.keras` file, atomically.
+
+    Args:
+        path: The file; its folder is created.
+        model: The model. A compiled model is saved with its optimizer.
+        facts: What JSON can hold, under names of their own. `"kind"` says what the model is for: `"age"` or
+            `"characters"`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
     try:
@@ -31,23 +37,8 @@ def save_bundle(path: Path, model: keras.Model, facts: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def add_facts(path: Path, facts: dict[str, Any]) -> None:
-    """Adds facts to a bundle, replacing those of the same name."""
-    merged = {**read_facts(path), **facts}
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
-    try:
-        with zipfile.ZipFile(path) as old, zipfile.ZipFile(temporary, "w") as new:
-            for item in old.infolist():
-                if item.filename != MEMBER:
-                    new.writestr(item, old.read(item))
-            new.writestr(MEMBER, json.dumps(merged, indent=2, ensure_ascii=False, default=str))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def read_facts(path: Path) -> dict[str, Any]:
-    """The facts of a bundle. Raises `InputError` where the file is none of ours."""
+    """The facts of a bundle. Raises `InputError` where the file is missing or not a bundle."""
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read(MEMBER))
@@ -59,9 +50,21 @@ def read_facts(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def load_bundle(path: Path) -> tuple[keras.Model, dict[str, Any]]:
-    """The model and its facts. Raises `InputError` where the file is none of ours."""
+def load_bundle(path: Path, kind: str) -> tuple[keras.Model, dict[str, Any]]:
+    """A saved model and its facts.
+
+    Args:
+        path: A `.keras` file from a run's `checkpoints/`.
+        kind: What the model must be for: `"age"` or `"characters"`. The modules that define its layers have to be
+            imported before.
+
+    Returns:
+        The model, not compiled, and its facts.
+
+    Raises:
+        InputError: The file is missing, not a bundle, or holds a model of another kind.
+    """
     facts = read_facts(path)
-    for module in ("age_keras.backbones.layers", "age_keras.models.heads"):
-        importlib.import_module(module)  # registers our layers with Keras
+    if facts.get("kind") != kind:
+        raise InputError(f"{path} holds a model of the kind {facts.get('kind')}; one of the kind {kind} is needed.")
     return keras.models.load_model(path, compile=False), facts
