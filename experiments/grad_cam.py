@@ -18,7 +18,7 @@ import pandas as pd
 from tabulate import tabulate
 from tqdm import tqdm
 
-from age_keras.bands import BAND_EDGES, band_index, band_names
+from age_keras.bands import band_index, band_names
 from age_keras.cli import run_experiment
 from age_keras.data.patches.pages import cut_page
 from age_keras.errors import InputError
@@ -77,7 +77,12 @@ def experiment(config: GradCamConfig) -> Path:
     rows = rows[[(root / name).is_file() for name in rows.ImageID]]
     if rows.empty:
         raise InputError(f"None of the run's pages lies in {root}: give their folder by --data.")
-    chosen, out = best_and_worst(rows, config.pages, run_facts(run.path).edges), run.path / "grad_cam"
+    bands = run_facts(run.path).bands
+    if bands is None:
+        raise InputError(
+            f"{run.path / 'config.json'} has no `bands` to choose pages by: give the folder of an age run."
+        )
+    chosen, out = best_and_worst(rows, config.pages, bands), run.path / "grad_cam"
     shown, patches, explainer, synthetic = [], [], None, False
     for checkpoint, part in checkpoints_of(run, model, chosen):
         explainer, settings, synthetic = _explainer(checkpoint, config)
@@ -102,7 +107,7 @@ def experiment(config: GradCamConfig) -> Path:
     return _report(out, model, config, shown, tested, synthetic)
 
 
-def best_and_worst(rows: pd.DataFrame, count: int, edges: Sequence[float] = BAND_EDGES) -> pd.DataFrame:
+def best_and_worst(rows: pd.DataFrame, count: int, edges: Sequence[float]) -> pd.DataFrame:
     """The pages of each age band with the smallest and the largest errors, one page a writer.
 
     Returns:

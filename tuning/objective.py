@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from age_keras.bands import BAND_EDGES, band_index
+from age_keras.bands import band_index
 
 ObjectiveName = Literal["mae", "skill", "band_mae"]
 SLACK = 0.02
@@ -53,9 +53,7 @@ OBJECTIVES = {
 }
 
 
-def age_scores(
-    truth: np.ndarray, prediction: np.ndarray, constant: float, edges: Sequence[float] = BAND_EDGES
-) -> dict[str, float]:
+def age_scores(truth: np.ndarray, prediction: np.ndarray, constant: float, edges: Sequence[float]) -> dict[str, float]:
     """A fold's figures.
 
     Args:

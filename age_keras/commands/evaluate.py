@@ -11,7 +11,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import tyro
 
-from age_keras.bands import check_edges
+from age_keras.bands import BAND_EDGES, check_edges
 from age_keras.errors import InputError
 from age_keras.evaluation.checks import run_checks
 from age_keras.evaluation.evaluate import evaluate
@@ -65,7 +65,7 @@ def main(
         split=split,
         models=model,
         by=by,
-        edges=facts.edges if bands is None else bands,
+        edges=next(edges for edges in (bands, facts.bands, BAND_EDGES) if edges is not None),
         ddof=ddof,
         resamples=resamples,
         seed=seed,

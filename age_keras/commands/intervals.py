@@ -12,11 +12,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import tyro
 
-from age_keras.conformal.intervals import check_coverage
+from age_keras.bands import BAND_EDGES, check_edges
 from age_keras.evaluation.intervals.files import IntervalSource
 from age_keras.evaluation.intervals.table import band_table, coverage_rows, note, overall_table, warning
 from age_keras.evaluation.run_facts import run_facts
 from age_keras.predictions.alignment import align
+from age_keras.predictions.intervals import check_coverage
 from age_keras.predictions.table import write_predictions
 
 
@@ -25,6 +26,7 @@ def main(
     test: tyro.conf.Positional[Path | None] = None,
     coverage: float = 0.9,
     method: Literal["split", "mondrian", "cqr", "cross"] | None = None,
+    bands: tuple[float, ...] | None = None,
     out: Path | None = None,
     format: Literal["md", "json"] = "md",
     figure: Path | None = None,
@@ -36,19 +38,22 @@ def main(
             wide, or a run's folder.
         test: predictions to bound. Defaults to none: CALIBRATION is a run with validation rows, or holds out-of-fold
             predictions, and each fold is bounded by the errors in the other folds.
-        coverage: fraction of new writers whose age is to lie within, in (0, 1).
+        coverage: Fraction of new writers whose age is to lie within the bounds, in (0, 1).
         method: `split` (the same width for all), `mondrian` (a width for each band of predicted age), `cqr` (moves the
             Lower and Upper of a quantile head), `cross` (by out-of-fold errors: of the other folds; with two tables
             of all folds, or CV+ where TEST has a prediction by each fold's model). Defaults to `cqr` where there are
             Lower and Upper, else `split`; with out-of-fold predictions alone always by other folds.
-        out: write the predictions with Lower and Upper to this file.
-        format: of the output.
-        figure: also draw nominal against actual coverage into this PNG file.
+        bands: Upper ends of the age bands, in years. Defaults to those of the run, else to HHD's 15, 25, 50.
+        out: File to write the predictions with Lower and Upper to.
+        format: Format of the output.
+        figure: PNG file to draw nominal against actual coverage into.
     """
     check_coverage(coverage)
-    source = IntervalSource(calibration, test, method)
+    check_edges(bands or ())
+    edges = next(e for e in (bands, run_facts(test or calibration).bands, BAND_EDGES) if e is not None)
+    source = IntervalSource(calibration, test, edges, method)
     rows = source.rows(coverage)
-    aligned = align(rows, run_facts(test or calibration).edges)
+    aligned = align(rows)
     if out:
         write_predictions(out, rows)
     if figure:
@@ -57,7 +62,7 @@ def main(
 
         save(interval_calibration(source.rows), figure)
     if format == "json":
-        models = {name: [_plain(r) for r in coverage_rows(aligned, m)] for m, name in enumerate(aligned.models)}
+        models = {name: [_plain(r) for r in coverage_rows(aligned, m, edges)] for m, name in enumerate(aligned.models)}
         document = {"coverage": coverage, "method": method, "pages": len(aligned.pages), "models": models}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return
@@ -65,7 +70,7 @@ def main(
     errors = np.where(has, np.abs(aligned.predictions - aligned.truth).mean(axis=1), np.inf)
     best = int(errors.argmin())
     parts = [note(coverage), overall_table(aligned), warning(aligned), f"## By age band: {aligned.models[best]}"]
-    parts.append(band_table(aligned, best))
+    parts.append(band_table(aligned, best, edges))
     if not source.known_writers:
         parts.append("Writers are not known: each page counts as its own writer.")
     sys.stdout.write("\n\n".join(part for part in parts if part) + "\n")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from age_keras.bands import band_index
 from age_keras.conformal.quantile import hierarchical_quantile, writers_needed
 
 YOUNGEST, OLDEST = 0.0, 120.0  # Bounds are clipped to these years: no age is lost by it.
@@ -28,6 +27,8 @@ class Pages:
         truth: true ages in years; not needed of new pages.
         lower, upper: a quantile head's, years; None for other models.
         folds: whose model predicted the page.
+        groups: the group of each page that `mondrian` bounds by itself, integers from 0: neighbours are alike, and the
+            group does not depend on the true age (such as the band of the predicted age).
     """
 
     prediction: np.ndarray
@@ -36,6 +37,7 @@ class Pages:
     lower: np.ndarray | None = None
     upper: np.ndarray | None = None
     folds: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def rows(self, keep: np.ndarray) -> "Pages":
         """Some of the pages."""
@@ -62,39 +64,38 @@ def split(calibration: Pages, new: Pages, coverage: float) -> Bounds:
 
 
 def mondrian(calibration: Pages, new: Pages, coverage: float) -> Bounds:
-    """Mondrian conformal: `split` within each band of *predicted* age (Vovk et al. 2005, section 4.5).
+    """Mondrian conformal: `split` within each of the pages' `groups` (Vovk et al. 2005, section 4.5).
 
     Bands of true age would be what one wants to cover in, but a new page's true age is what is not known; its
-    predicted age is, so the promise holds for each band of predictions. A band that too few calibration writers were
-    predicted in joins its younger neighbour. That looks at predictions alone, never at errors, but it does look at the
-    calibration pages, so there the promise is approximate.
+    predicted age is, so the promise holds for each band of predictions. A group that too few calibration writers are
+    in joins the one below it. That looks at predictions alone, never at errors, but it does look at the calibration
+    pages, so there the promise is approximate.
 
-    Args and returns as for `split`.
+    Args and returns as for `split`; both pages need `groups`.
     """
-    bands = merged_bands(calibration, coverage)
-    old, fresh = bands[band_index(calibration.prediction)], bands[band_index(new.prediction)]
+    merged = merged_groups(calibration, 1 + int(max(calibration.groups.max(), new.groups.max())), coverage)
+    old, fresh = merged[calibration.groups], merged[new.groups]
     lower, upper = np.empty(len(new.prediction)), np.empty(len(new.prediction))
-    for band in np.unique(fresh):
-        rows = fresh == band
-        lower[rows], upper[rows] = split(calibration.rows(old == band), new.rows(rows), coverage)
+    for group in np.unique(fresh):
+        rows = fresh == group
+        lower[rows], upper[rows] = split(calibration.rows(old == group), new.rows(rows), coverage)
     return lower, upper
 
 
-def merged_bands(calibration: Pages, coverage: float) -> np.ndarray:
-    """Which group each of the four bands belongs to, int (4,), so that each group has twice the writers it needs."""
+def merged_groups(calibration: Pages, count: int, coverage: float) -> np.ndarray:
+    """Which group each of `count` groups becomes, int64 (count,), so that each has twice the writers it needs."""
     need = 2 * writers_needed(coverage)
-    bands = band_index(calibration.prediction)
-    groups = np.arange(4)
+    merged = np.arange(count)
 
-    def count(group: int) -> int:
-        return len(np.unique(calibration.writers[np.isin(bands, np.flatnonzero(groups == group))]))
+    def writers_in(group: int) -> int:
+        return len(np.unique(calibration.writers[merged[calibration.groups] == group]))
 
-    for band in range(3, 0, -1):
-        if count(band) < need:
-            groups[groups == band] = band - 1
-    if count(0) < need and (others := groups[groups > 0]).size:  # The youngest has no younger neighbour.
-        groups[groups == others.min()] = 0
-    return groups
+    for group in range(count - 1, 0, -1):
+        if writers_in(group) < need:
+            merged[merged == group] = group - 1
+    if writers_in(0) < need and (others := merged[merged > 0]).size:  # The lowest has no neighbour below.
+        merged[merged == others.min()] = 0
+    return merged
 
 
 def quantile(calibration: Pages, new: Pages, coverage: float) -> Bounds:

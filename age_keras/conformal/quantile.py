@@ -1,9 +1,10 @@
 """The quantile behind every interval: of scores that come in writers.
 
 Conformal prediction needs exchangeable units. Pages of one writer are not: a writer with forty pages would count forty
-times. Writers are, so each writer has weight one, shared evenly by his pages, and one more writer, the one to come, has
-an infinite score: hierarchical conformal prediction (Lee, Barber and Willett 2023, arXiv:2306.06342; the same weights
-without the infinite one are the pooled distribution of Dunn, Wasserman and Ramdas 2022, JASA 118). With K writers,
+times. Writers are, so each writer has weight one, spread evenly over their pages, and one more writer, the one to
+come, has an infinite score: hierarchical conformal prediction (Lee, Barber and Willett 2023, arXiv:2306.06342; the same
+weights without the infinite one are the pooled distribution of Dunn, Wasserman and Ramdas 2022, JASA 118). With K
+writers,
 
     P(score of a page of a new writer <= quantile) >= level,
 
@@ -17,8 +18,8 @@ where every writer has one page, which is where it equals this one.
 import numpy as np
 
 
-def shares(writers: np.ndarray) -> np.ndarray:
-    """The weight of each page, (N,): each of the K writers has 1 / (K + 1), shared by his pages."""
+def page_weights(writers: np.ndarray) -> np.ndarray:
+    """The weight of each page, (N,): each of the K writers has 1 / (K + 1), spread over their pages."""
     _, index, pages = np.unique(writers, return_inverse=True, return_counts=True)
     return 1 / pages[index] / (len(pages) + 1)
 
@@ -44,8 +45,8 @@ def hierarchical_quantile(scores: np.ndarray, writers: np.ndarray, level: float)
     if scores.shape[-1] == 0:
         return np.full(scores.shape[:-1], np.inf)
     order = np.argsort(scores, axis=-1, kind="stable")
-    held = np.cumsum(shares(writers)[order], axis=-1)
-    enough = held >= level - 1e-9  # A sum of shares misses a round level by rounding alone.
+    held = np.cumsum(page_weights(writers)[order], axis=-1)
+    enough = held >= level - 1e-9  # A sum of weights misses a round level by rounding alone.
     ranked = np.take_along_axis(scores, order, axis=-1)
     first = enough.argmax(axis=-1)
     values = np.take_along_axis(ranked, first[..., None], axis=-1)[..., 0]

@@ -10,11 +10,11 @@ import pandas as pd
 
 from age_keras.config.pages import PageSettings
 from age_keras.config.serialization import from_dict
-from age_keras.conformal.intervals import bound
 from age_keras.data.patches.pages import cut_page
 from age_keras.data.table.samples import samples_of
 from age_keras.errors import InputError
 from age_keras.models.age import load_age_model
+from age_keras.predictions.intervals import bound
 
 BATCH = 32
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from age_keras.bands import BAND_EDGES, band_index, band_names
+from age_keras.bands import band_index, band_names
 from age_keras.evaluation import metrics
 from age_keras.evaluation.bootstrap import percentile_interval
 
@@ -14,7 +14,7 @@ def band_scores(
     predictions: np.ndarray,
     writers: np.ndarray,
     weights: np.ndarray,
-    edges: Sequence[float] = BAND_EDGES,
+    edges: Sequence[float],
 ) -> dict[str, dict[str, np.ndarray]]:
     """The metrics in each age band that has pages, and their mean over the bands.
 
@@ -23,7 +23,7 @@ def band_scores(
     Args:
         truth: (N,). predictions: (M, N). writers: integers from 0, (N,).
         weights: from `writer_weights`, (B, writers).
-        edges: of the bands, years. Defaults to HHD's.
+        edges: Edges of the age bands, see `band_index`.
 
     Returns:
         Band (such as `≤15`, `16–25`, `26–50`, `>50`; and `macro`: each band counts the same, however many pages it has)

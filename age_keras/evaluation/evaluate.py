@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from age_keras.bands import BAND_EDGES
 from age_keras.errors import InputError
 from age_keras.evaluation import bands, fairness, metrics, sources
 from age_keras.evaluation.baselines import Constant, constants
@@ -30,7 +29,7 @@ class Evaluation:
         folds: metric -> (M + K, F), where the judgement is by fold, else None.
         ddof: of the standard deviation over folds.
         skill: (M,), 1 - MAE / MAE of the best constant, pooled. `skill_interval`: (M, 2).
-        bands: see `band_scores`.
+        edges: of the age bands, see `band_index`. bands: see `band_scores`.
         writer_scores: metric -> (M + K,), each writer's pages averaged first.
         coverage: (M, 2): percent of ages within their bounds, and the bounds' mean width in years; None without bounds.
         groups: see `group_scores`. sources: see `source_scores`.
@@ -52,6 +51,7 @@ class Evaluation:
     ddof: int
     skill: np.ndarray
     skill_interval: np.ndarray
+    edges: tuple[float, ...]
     bands: dict[str, dict]
     writer_scores: dict[str, np.ndarray]
     coverage: np.ndarray | None
@@ -103,10 +103,10 @@ def evaluate(
     frame: pd.DataFrame,
     labels: pd.DataFrame | None = None,
     *,
+    edges: Sequence[float],
     split: str | None = None,
     models: Sequence[str] = (),
     by: str | None = None,
-    edges: Sequence[float] = BAND_EDGES,
     ddof: int = 1,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -123,7 +123,7 @@ def evaluate(
         split: which split to score. Defaults to the first of test, oof, val, train that there is.
         models: which models. Defaults to all.
         by: `fold` for the mean and standard deviation over folds. Defaults to pooled figures.
-        edges: of the age bands, years. Defaults to HHD's.
+        edges: Edges of the age bands, see `band_index`.
         ddof: 1 divides the variance over folds by n-1, 0 by n. Defaults to 1.
         resamples, seed: of the bootstrap.
         config, environment: what the run recorded (config.json, environment.json).
@@ -138,7 +138,7 @@ def evaluate(
     rows.attrs.update(frame.attrs)
     if labels is not None:
         rows = describe(rows, labels)
-    aligned = align(rows, edges)
+    aligned = align(rows)
     if len(aligned.pages) < 2:
         raise InputError("There is one page to score; R² and intervals need two pages or more.")
     truth, writers = aligned.truth, aligned.writers
@@ -173,10 +173,11 @@ def evaluate(
         ddof=ddof,
         skill=skill,
         skill_interval=percentile_interval(skill_draws),
+        edges=tuple(edges),
         bands=bands.band_scores(truth, everything, writers, weights, edges),
         writer_scores=metrics.score(metrics.per_writer(truth, writers), metrics.per_writer(everything, writers)),
         coverage=_coverage(aligned),
-        groups=fairness.group_scores(aligned, weights),
+        groups=fairness.group_scores(aligned, edges, weights),
         sources=sources.source_scores(aligned, labels, weights),
         labels=labels,
         writers_from=rows.attrs.get("writers", "column"),

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from age_keras.bands import BAND_EDGES, band_index, band_names
+from age_keras.bands import band_index, band_names
 from age_keras.evaluation import metrics
 from age_keras.evaluation.bootstrap import percentile_interval
 from age_keras.predictions.alignment import Aligned
@@ -15,7 +15,7 @@ from age_keras.predictions.alignment import Aligned
 MIN_WRITERS = 10
 
 
-def attributes(pages: pd.DataFrame, edges: Sequence[float] = BAND_EDGES) -> dict[str, np.ndarray]:
+def attributes(pages: pd.DataFrame, edges: Sequence[float]) -> dict[str, np.ndarray]:
     """What pages can be grouped by: `Sex`, `Hand`, `Source` where they have two values or more, and `Age band`.
 
     Returns:
@@ -33,20 +33,21 @@ def attributes(pages: pd.DataFrame, edges: Sequence[float] = BAND_EDGES) -> dict
     return found
 
 
-def group_scores(aligned: Aligned, weights: np.ndarray, crossings: bool = True) -> list[dict]:
+def group_scores(aligned: Aligned, edges: Sequence[float], weights: np.ndarray, crossings: bool = True) -> list[dict]:
     """Scores of each group of pages.
 
     Args:
-        aligned: M models' predictions.
-        weights: from `writer_weights`, (B, writers).
-        crossings: also each pair of attributes. Defaults to True.
+        aligned: The predictions of M models.
+        edges: Edges of the age bands, see `band_index`.
+        weights: From `writer_weights`, (B, writers).
+        crossings: Whether to group by each pair of attributes too. Defaults to True.
 
     Returns:
         A dictionary for each group: `attribute` and `group` (`Sex` and `F`; `Sex × Age band` and `F, ≤15`), `n` pages,
         `writers`, `few_writers` (under `MIN_WRITERS`), `MAE` and `Bias` (M,) with `MAE_interval` and `Bias_interval`
         (M, 2), and `Coverage` with its interval, in percent, where the predictions have lower and upper bounds.
     """
-    single = attributes(aligned.pages, aligned.edges)
+    single = attributes(aligned.pages, edges)
     if not set(single) - {"Age band"}:
         return []  # Bands alone stand in the table of bands.
     pairs = combinations(single, 2) if crossings else ()
@@ -57,7 +58,7 @@ def group_scores(aligned: Aligned, weights: np.ndarray, crossings: bool = True) 
     writers, rows = aligned.writers, []
     for attribute, values in groupings.items():
         labels = np.asarray(values, dtype=object)
-        for group in _in_order(set(labels) - {""}, aligned.edges):
+        for group in _in_order(set(labels) - {""}, edges):
             keep = labels == group
             rows.append({"attribute": attribute, "group": group, **_scores(aligned, keep, writers, weights)})
     return rows

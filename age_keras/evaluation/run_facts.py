@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from age_keras.bands import BAND_EDGES
 from age_keras.errors import InputError
 from age_keras.predictions.labels import read_labels
 
@@ -21,9 +20,10 @@ class RunFacts:
     labels: pd.DataFrame | None = None
 
     @property
-    def edges(self) -> tuple[float, ...]:
-        """The edges of the age bands that the run was split by, in years; HHD's where it says none."""
-        return tuple(self.config.get("bands", BAND_EDGES))
+    def bands(self) -> tuple[float, ...] | None:
+        """The edges of the age bands that the run was split by, in years; None where it recorded none."""
+        bands = self.config.get("bands")
+        return None if bands is None else tuple(bands)
 
     @property
     def synthetic(self) -> bool:

@@ -1,12 +1,10 @@
 """Several models' predictions lined up page by page: what judges them works on these arrays."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from age_keras.bands import BAND_EDGES
 from age_keras.errors import InputError
 from age_keras.predictions.table import BOUNDS
 
@@ -23,7 +21,6 @@ class Aligned:
         lower, upper: float64 (M, N), years, NaN where there is no interval; None where the table has none.
         missing: how many pages each model lacks that another has; such pages are left out.
         repeated: how many rows gave a page and model a second time (the same fold); their predictions are averaged.
-        edges: of the age bands, years, see `band_index`.
     """
 
     pages: pd.DataFrame
@@ -33,7 +30,6 @@ class Aligned:
     upper: np.ndarray | None
     missing: dict[str, int]
     repeated: int
-    edges: tuple[float, ...] = BAND_EDGES
 
     @property
     def truth(self) -> np.ndarray:
@@ -53,12 +49,11 @@ class Aligned:
         return replace(self, pages=pages, predictions=self.predictions[:, keep], lower=lower, upper=upper)
 
 
-def align(frame: pd.DataFrame, edges: Sequence[float] = BAND_EDGES) -> Aligned:
+def align(frame: pd.DataFrame) -> Aligned:
     """Lines models up on the pages that all of them have.
 
     Args:
-        frame: a long table, from `read_predictions`; one split.
-        edges: of the age bands, years. Defaults to HHD's.
+        frame: A long table, from `read_predictions`; one split.
 
     Raises:
         InputError: a page has two true ages, or no page has a prediction from every model.
@@ -92,5 +87,4 @@ def align(frame: pd.DataFrame, edges: Sequence[float] = BAND_EDGES) -> Aligned:
         upper=matrix("Upper") if has_interval else None,
         missing={m: n for m, n in lacking.items() if n},
         repeated=int(np.maximum(count - 1, 0).sum()),
-        edges=tuple(edges),
     )

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from age_keras.bands import BAND_EDGES
 from age_keras.config.serialization import to_dict
-from age_keras.conformal.intervals import add_intervals
 from age_keras.files import atomic_write
+from age_keras.predictions.intervals import add_intervals
 from age_keras.predictions.table import write_predictions
 from age_keras.run import tensorboard
 from age_keras.run.bundle import save_bundle
@@ -107,7 +106,7 @@ def record_training(study: Study, backbone: str, part: Part, trained: Trained) -
             "name": backbone,
             "model": to_dict(config.model),
             "pages": to_dict(config.pages),
-            "bands": list(config.bands or BAND_EDGES),
+            "bands": list(config.bands),
             "synthetic": study.synthetic,
             "data_fingerprint": study.samples.fingerprint,
             "versions": versions(),

@@ -51,6 +51,20 @@ def test_two_tables(capsys, files, tmp_path, method):
     assert (bounded.Upper <= 120).all()
 
 
+def test_mondrian_widths_and_tables_are_of_the_bands_that_are_given(capsys, tmp_path):
+    rng = np.random.default_rng(4)
+    for name in ("val", "test"):  # Predicted 9, 12 and 20 years, with errors of 0.1, 3 and 6.
+        said, error = np.repeat([9.0, 12.0, 20.0], 40), np.repeat([0.1, 3.0, 6.0], 40) * rng.choice([-1, 1], 120)
+        names = [f"{name}{i}" for i in range(120)]
+        rows = pd.DataFrame({"ImageID": names, "TrueAge": said + error, "Prediction": said, "Writer": names})
+        rows.assign(Model="net").to_csv(tmp_path / f"{name}.csv", index=False)
+    asked = (tmp_path / "val.csv", tmp_path / "test.csv", "--method", "mondrian", "--bands", 10, 12, "--format", "json")
+    _, out, _ = run(capsys, *asked)
+    rows = [row for row in json.loads(out)["models"]["net"] if row["group"] == "predicted age"]
+    assert [row["band"] for row in rows] == ["≤10", "11–12", ">12"]
+    assert [row["width"] for row in rows] == pytest.approx([0.2, 6, 12])
+
+
 def test_json(capsys, files):
     code, out, _ = run(capsys, *files, "--format", "json", "--method", "split")
     document = json.loads(out)

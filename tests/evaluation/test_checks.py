@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from age_keras.bands import BAND_EDGES
 from age_keras.evaluation.checks import run_checks
 from age_keras.evaluation.evaluate import evaluate
 from age_keras.predictions.labels import labels_of
@@ -36,7 +37,7 @@ def cohort(noise=1.0, **columns) -> pd.DataFrame:
 
 
 def codes(frame, labels=None, **options):
-    return {c.code: c for c in run_checks(evaluate(frame, labels, resamples=300, **options))}
+    return {c.code: c for c in run_checks(evaluate(frame, labels, edges=BAND_EDGES, resamples=300, **options))}
 
 
 def labels(**columns):

@@ -36,7 +36,7 @@ def predictions(ages, answers, writers):
 def test_best_and_worst_of_each_band_one_page_a_writer():
     ages = [10.0, 11, 12, 13, 14, 30, 60, 61]
     rows = predictions(ages, [10, 11.5, 12.7, 20, 30, 20, 60, 40], list("aabcddef"))
-    chosen = best_and_worst(rows, 2)
+    chosen = best_and_worst(rows, 2, (15, 25, 50))
     assert chosen.ImageID.is_unique
     first = chosen[chosen.band == 0]
     assert first[first["rank"] == "best"].ImageID.tolist() == ["0.png", "2.png"]
@@ -58,6 +58,7 @@ def run(tmp_path):
         Image.fromarray(page).save(tmp_path / "pages" / f"{i}.png")
     run = tmp_path / "run"
     write_predictions(run / "predictions.csv", predictions(ages, [20.0] * 6, [str(i) for i in range(6)]))
+    write_json(run / "config.json", {"bands": [15, 25, 50]})
     write_json(run / "environment.json", {"data_folder": str(tmp_path / "pages")})
     built = build_age_model("resnet10", ModelConfig(weights="none"), 32, 1, median=20.0)
     head = built.predictor.get_layer("head_output").kernel

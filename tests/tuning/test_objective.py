@@ -13,7 +13,7 @@ figures = st.lists(st.floats(0.1, 50), min_size=2, max_size=8)
 
 
 def test_scores_of_a_fold():
-    scores = age_scores(np.array([10.0, 12.0, 40.0]), np.array([11.0, 12.0, 20.0]), constant=12.0)
+    scores = age_scores(np.array([10.0, 12.0, 40.0]), np.array([11.0, 12.0, 20.0]), constant=12.0, edges=(15, 25, 50))
     assert scores["mae"] == pytest.approx(7.0)
     assert scores["band_mae"] == pytest.approx((0.5 + 20) / 2)
     assert scores["skill"] == pytest.approx(1 - 7 / 10)

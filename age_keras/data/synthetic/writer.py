@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from age_keras.bands import BAND_EDGES, band_index
 from age_keras.data.synthetic.hebrew_strokes import LETTERS
 
 DPI = 150  # Of every scan.
@@ -50,8 +51,8 @@ def age_at(quantile: float) -> int:
 
 
 def age_group(age: float) -> int:
-    """HHD's age group: 1 up to 15 years, 2 up to 25, 3 up to 50, 4 above."""
-    return 1 + sum(age > limit for limit in (15, 25, 50))
+    """HHD-Age's age group, 1 to 4."""
+    return 1 + int(band_index(age, BAND_EDGES))
 
 
 def childhood(age: float) -> float:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from age_keras.bands import BAND_EDGES, band_index
 from age_keras.data.table.gather import Gathered
 
 ERROR, WARNING = "error", "warning"
-LAST_AGES = (15, 25, 50)  # of HHD-Age's age groups 1 to 3; group 4 is over 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _age_groups(pages: Gathered) -> Iterable[Problem]:
     age, group = pages.table["Age"], pages.table.get("AgeGroup")
     if group is None or not pd.api.types.is_integer_dtype(group) or not group.dropna().isin([1, 2, 3, 4]).all():
         return  # somebody else's groups, whose ages are not known here
-    expected = 1 + np.searchsorted(LAST_AGES, np.floor(age.fillna(0)))  # a child of 15.9 years is 15
+    expected = 1 + band_index(age.fillna(0), BAND_EDGES)
     wrong = (age.notna() & group.notna() & (group.fillna(0) != expected)).to_numpy(bool)
     shown = "group " + group.astype(str) + ", age " + pages.age_text.astype(str)
     message = "is|are in an age group that contradicts the age (1: up to 15, 2: 16–25, 3: 26–50, 4: over 50)"

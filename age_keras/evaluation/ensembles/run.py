@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from age_keras.conformal.intervals import add_intervals
 from age_keras.errors import InputError
 from age_keras.evaluation.ensembles.methods import METHODS, inner_folds
 from age_keras.evaluation.ensembles.table import Row, learnt_rows, match, published_rows
 from age_keras.predictions.alignment import Aligned, align
+from age_keras.predictions.intervals import add_intervals
 from age_keras.predictions.table import select
 
 

@@ -1,9 +1,9 @@
 """Ensembles of the models of a table, learnt on validation pages and scored once on others."""
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ PUBLISHED_COLUMNS = {
 TITLES = {"grid_search": "Grid Search", "mae_based": "MAE-based"}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Row:
     """One ensemble and its figures.
 
@@ -79,8 +79,8 @@ def match(validation: Aligned, scored: Aligned) -> Aligned:
                 "not scored."
             )
     order = [scored.models.index(m) for m in validation.models]
-    return Aligned(
-        scored.pages, validation.models, scored.predictions[order], None, None, scored.missing, scored.repeated
+    return dataclasses.replace(
+        scored, models=validation.models, predictions=scored.predictions[order], lower=None, upper=None
     )
 
 

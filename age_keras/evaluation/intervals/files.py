@@ -1,13 +1,14 @@
 """Intervals for files: calibrated on one table for another, or within one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from age_keras.conformal.intervals import Method, add_intervals, bound, bound_out_of_fold, pages_of
 from age_keras.conformal.methods import cross_plus
 from age_keras.errors import InputError
+from age_keras.predictions.intervals import Method, add_intervals, bound, bound_out_of_fold, pages_of
 from age_keras.predictions.table import read_predictions, select
 
 
@@ -15,17 +16,18 @@ class IntervalSource:
     """Two tables, or one, read and checked once; `rows(coverage)` gives the scored rows with bounds.
 
     Args:
-        calibration: predictions with known ages; with `test` none, a run or out-of-fold predictions.
-        test: the predictions to bound.
-        method: see `add_intervals`; for two tables `cross` takes out-of-fold calibration pages: CV+ where test pages
+        calibration: Predictions with known ages; with `test` none, a run or out-of-fold predictions.
+        test: The predictions to bound.
+        edges: Edges of the age bands, for the method `mondrian`.
+        method: See `add_intervals`; for two tables `cross` takes out-of-fold calibration pages: CV+ where test pages
             were predicted by the model of each fold, else all out-of-fold errors around the one prediction.
 
     Raises:
         InputError: a writer in both tables, a model that lacks calibration, or a method that does not fit.
     """
 
-    def __init__(self, calibration: Path, test: Path | None = None, method: Method | None = None):
-        self.method = method
+    def __init__(self, calibration: Path, test: Path | None, edges: Sequence[float], method: Method | None = None):
+        self.method, self.edges = method, edges
         frame = read_predictions(calibration)
         splits = set(frame.Split)
         self.known_writers = frame.attrs["writers"] != "page"
@@ -47,16 +49,16 @@ class IntervalSource:
     def rows(self, coverage: float) -> pd.DataFrame:
         """The scored rows with `Lower` and `Upper`."""
         if self.within:
-            frame = add_intervals(self.test, coverage, self.method)
+            frame = add_intervals(self.test, coverage, self.method, self.edges)
             return select(frame)
         parts = []
         for model, rows in self.test.groupby("Model", sort=False):
             if self.calibration is None:
-                lower, upper = bound_out_of_fold(rows, coverage, self.method)
+                lower, upper = bound_out_of_fold(rows, coverage, self.method, self.edges)
             elif self.method == "cross":
                 rows, (lower, upper) = _cross(self._of(model), rows, coverage)
             else:
-                lower, upper = bound(self._of(model), rows, coverage, self.method)
+                lower, upper = bound(self._of(model), rows, coverage, self.method, self.edges)
             parts.append(rows.assign(Lower=lower, Upper=upper))
         return pd.concat(parts, ignore_index=True)
 

@@ -1,5 +1,6 @@
 """How often ages lie within their intervals, and how wide these are: overall, and by true and by predicted band."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from age_keras.evaluation.report.tables import bounds, markdown, number
 from age_keras.predictions.alignment import Aligned
 
 
-def coverage_rows(aligned: Aligned, model: int) -> list[dict[str, Any]]:
+def coverage_rows(aligned: Aligned, model: int, edges: Sequence[float]) -> list[dict[str, Any]]:
     """Coverage and width of one model's intervals.
 
     Args:
-        aligned: with lower and upper bounds.
-        model: its number.
+        aligned: Predictions with lower and upper bounds.
+        model: Number of the model.
+        edges: Edges of the age bands, see `band_index`.
 
     Returns:
         A dictionary for `all` pages, each true band and each band of predictions that has pages: `group`, `band`,
@@ -27,10 +29,10 @@ def coverage_rows(aligned: Aligned, model: int) -> list[dict[str, Any]]:
     """
     lower, upper = aligned.lower[model], aligned.upper[model]
     known = np.isfinite(lower) & np.isfinite(upper)
-    true, said = (band_index(ages, aligned.edges) for ages in (aligned.truth, aligned.predictions[model]))
+    true, said = (band_index(ages, edges) for ages in (aligned.truth, aligned.predictions[model]))
     groups = [("all", "all", known)]
     for name, bands in (("true age", true), ("predicted age", said)):
-        groups += [(name, band, known & (bands == i)) for i, band in enumerate(band_names(aligned.edges))]
+        groups += [(name, band, known & (bands == i)) for i, band in enumerate(band_names(edges))]
     rows = []
     for group, band, keep in groups:
         if not keep.any():
@@ -70,16 +72,16 @@ def wilson(share: float, n: int) -> np.ndarray:
 def overall_table(aligned: Aligned) -> str:
     """Coverage and width of every model over all pages."""
     rows = [
-        _line(name, coverage_rows(aligned, model)[0])
+        _line(name, coverage_rows(aligned, model, ())[0])
         for model, name in enumerate(aligned.models)
         if np.isfinite(aligned.lower[model]).any()
     ]
     return markdown(["", *_HEADER], rows)
 
 
-def band_table(aligned: Aligned, model: int) -> str:
+def band_table(aligned: Aligned, model: int, edges: Sequence[float]) -> str:
     """Coverage and width of one model by true band and by predicted band."""
-    rows = coverage_rows(aligned, model)
+    rows = coverage_rows(aligned, model, edges)
     lines = [_line("all pages" if r["group"] == "all" else f"{r['group']} {r['band']}", r) for r in rows]
     return markdown(["", *_HEADER], lines)
 

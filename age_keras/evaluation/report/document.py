@@ -55,7 +55,7 @@ def as_json(result: Evaluation, checks: list[Check]) -> dict[str, Any]:
         document["coverage"] = {
             names[i]: dict(zip(("percent", "width"), result.coverage[i], strict=True)) for i in models
         }
-        document["prediction_intervals"] = {names[i]: coverage_rows(result.aligned, i) for i in models}
+        document["prediction_intervals"] = {names[i]: coverage_rows(result.aligned, i, result.edges) for i in models}
     if result.groups:
         document["fairness"] = {names[i]: [_of(group, i) for group in result.groups] for i in models}
         document["fairness_gaps"] = {names[i]: [_of(g, i) for g in gaps(result.groups, len(models))] for i in models}

@@ -116,7 +116,7 @@ def predicted_vs_true(result: Evaluation) -> "Figure":
             axis.set_visible(False)
             continue
         number = shown[position]
-        for edge in result.aligned.edges:
+        for edge in result.edges:
             if low < edge + part < high:
                 axis.axvline(edge + part, color="#BBBBBB", linewidth=0.7, zorder=0)
         axis.plot([low, high], [low, high], color="black", linewidth=1, label="identity")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from age_keras.conformal.intervals import add_intervals, can_calibrate
+from age_keras.errors import InputError
 from age_keras.evaluation.checks import run_checks
 from age_keras.evaluation.evaluate import Evaluation, evaluate
 from age_keras.evaluation.fairness import gaps
@@ -21,6 +21,7 @@ from age_keras.evaluation.report.page_gallery import page_gallery
 from age_keras.evaluation.report.verdict import verdict
 from age_keras.evaluation.run_facts import RunFacts, run_facts
 from age_keras.files import atomic_write, write_json
+from age_keras.predictions.intervals import add_intervals, can_calibrate
 from age_keras.predictions.labels import labels_of
 from age_keras.predictions.table import read_predictions, select
 
@@ -33,6 +34,7 @@ def write_report(
     images: Callable[[str], Path | None] | None = None,
     train_labels: pd.DataFrame | None = None,
     notes: Sequence[str] = (),
+    bands: Sequence[float] | None = None,
 ) -> Path:
     """Writes `report.md`, `figures/*.png` and `metrics.json` into a run's folder, from what the run left there.
 
@@ -44,15 +46,19 @@ def write_report(
         train_labels: the training pages: `ImageID`, `Age` (or `TrueAge`), `Writer`, and perhaps `Split`, `Sex`, `Hand`,
             `Source`. Defaults to `train_labels.csv`, else to what `predictions.csv` holds.
         notes: sentences that a reader should know.
+        bands: Edges of the age bands in years. Defaults to those in the run's `config.json`.
 
     Returns:
         The path of `report.md`.
 
     Raises:
-        InputError: the predictions are missing or cannot be judged.
+        InputError: the predictions are missing or cannot be judged, or nothing says which age bands to report.
     """
     run = Path(run)
     facts = run_facts(run)
+    edges = facts.bands if bands is None else bands
+    if edges is None:
+        raise InputError(f"{run / 'config.json'} has no `bands` for the report: give the edges of the age bands.")
     frame = read_predictions(run)
     synthetic = facts.synthetic or "synthetic" in title.lower()
     if synthetic and "synthetic" not in title.lower():
@@ -61,7 +67,7 @@ def write_report(
         frame,
         facts.labels if train_labels is None else labels_of(train_labels),
         by="fold" if _cross_validated(frame) else None,
-        edges=facts.edges,
+        edges=edges,
         config=facts.config,
         environment=facts.environment,
         synthetic=synthetic,
@@ -127,7 +133,7 @@ def _sections(
     if _bounded(result, best):
         parts += ["## Prediction intervals", interval_table.note(), interval_table.overall_table(result.aligned)]
         parts += [interval_table.warning(result.aligned)]
-        parts += [f"### By age band: {name}", interval_table.band_table(result.aligned, best)]
+        parts += [f"### By age band: {name}", interval_table.band_table(result.aligned, best, result.edges)]
         parts += [_image(figures["intervals"])] if "intervals" in figures else []
     parts += [_image(figures["error_distribution"])]
     if result.folds is not None:

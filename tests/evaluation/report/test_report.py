@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from age_keras.conformal.intervals import add_intervals
+from age_keras.bands import BAND_EDGES
 from age_keras.errors import InputError
 from age_keras.evaluation.report.write import write_report
+from age_keras.predictions.intervals import add_intervals
 from age_keras.predictions.table import write_predictions
 
 
@@ -39,7 +40,7 @@ def images(folder):
 
 
 def test_predictions_alone_are_enough(run):
-    path = write_report(run, "A run")
+    path = write_report(run, "A run", bands=BAND_EDGES)
     text = path.read_text(encoding="utf-8")
     assert path == run / "report.md"
     assert text.splitlines()[0].startswith("one, the best of 2 models, estimates the age of 30 writers")
@@ -69,7 +70,9 @@ def test_everything_that_a_run_leaves(run, tmp_path):
         {"model": "one", "fold": 1, "phase": ["frozen"] * 3 + ["fine-tune"] * 2, "epoch": [1, 2, 3, 1, 2]}
     )
     history.assign(mae=[9, 8, 7, 6, 5.0], val_mae=[9, 8, 8, 7, np.nan]).to_csv(run / "history.csv", index=False)
-    text = write_report(run, "Demo", images=images(tmp_path / "pages"), notes=["Read me."]).read_text(encoding="utf-8")
+    text = write_report(run, "Demo", bands=BAND_EDGES, images=images(tmp_path / "pages"), notes=["Read me."]).read_text(
+        encoding="utf-8"
+    )
     first, title = text.splitlines()[0], next(line for line in text.splitlines() if line.startswith("# "))
     assert first.startswith("On synthetic pages, one, the best of 2 models")
     assert "synthetic" in title
@@ -89,7 +92,7 @@ def test_everything_that_a_run_leaves(run, tmp_path):
 
 
 def test_pages_that_are_gone_do_not_stop_the_report(run):
-    text = write_report(run, "A run", images=lambda image_id: None).read_text(encoding="utf-8")
+    text = write_report(run, "A run", bands=BAND_EDGES, images=lambda image_id: None).read_text(encoding="utf-8")
     assert "## Pages" not in text
 
 
@@ -97,11 +100,11 @@ def test_training_labels_give_the_constants(run):
     frame = pd.read_csv(run / "predictions.csv").assign(Split="test", Fold=0)
     write_predictions(run / "predictions.csv", frame)
     labels = pd.DataFrame({"ImageID": ["a", "b", "c"], "Age": [10.0, 20, 30], "Writer": ["x", "y", "z"]})
-    write_report(run, "A run", train_labels=labels)
+    write_report(run, "A run", bands=BAND_EDGES, train_labels=labels)
     document = json.loads((run / "metrics.json").read_text())
     assert document["baselines"]["writer_median"]["years"] == 20
     labels.assign(Age=[11.0, 21, 31]).to_csv(run / "train_labels.csv", index=False)
-    write_report(run, "A run")
+    write_report(run, "A run", bands=BAND_EDGES)
     assert json.loads((run / "metrics.json").read_text())["baselines"]["writer_median"]["years"] == 21
 
 
@@ -113,20 +116,20 @@ def test_many_models_and_one_page_a_band(tmp_path):
     )
     frames = [base.assign(Model=f"model_{m}", Prediction=ages + rng.normal(0, 5, 20)) for m in range(9)]
     write_predictions(tmp_path / "predictions.csv", pd.concat(frames))
-    text = write_report(tmp_path, "Nine").read_text(encoding="utf-8")
+    text = write_report(tmp_path, "Nine", bands=BAND_EDGES).read_text(encoding="utf-8")
     assert "The best 6 of 9 models are shown." in text
 
 
 def test_a_folder_without_predictions(tmp_path):
     with pytest.raises(InputError, match=r"no predictions\.csv"):
-        write_report(tmp_path, "A run")
+        write_report(tmp_path, "A run", bands=BAND_EDGES)
 
 
 def test_intervals_of_a_run_with_validation_rows(run):
     frame = pd.read_csv(run / "predictions.csv", dtype={"Writer": str})
     held_out = frame.assign(Split="val", ImageID="v" + frame.ImageID, Writer="v" + frame.Writer)
     write_predictions(run / "predictions.csv", add_intervals(pd.concat([frame, held_out], ignore_index=True)))
-    text = write_report(run, "A run").read_text(encoding="utf-8")
+    text = write_report(run, "A run", bands=BAND_EDGES).read_text(encoding="utf-8")
     section = text[text.index("## Prediction intervals") :]
     assert "| one " in section
     assert "true age" in section
@@ -140,7 +143,7 @@ def test_intervals_of_a_run_with_validation_rows(run):
 def test_bounds_that_no_page_has_are_not_reported(run):
     frame = pd.read_csv(run / "predictions.csv").assign(Lower=np.nan, Upper=np.nan)
     write_predictions(run / "predictions.csv", frame)
-    assert "## Prediction intervals" not in write_report(run, "A run").read_text(encoding="utf-8")
+    assert "## Prediction intervals" not in write_report(run, "A run", bands=BAND_EDGES).read_text(encoding="utf-8")
 
 
 def test_age_bands_are_the_runs_own(run):
@@ -149,3 +152,8 @@ def test_age_bands_are_the_runs_own(run):
     assert "≤30 (" in text
     assert ">30 (" in text
     assert "16–25" not in text
+
+
+def test_bands_are_given_or_recorded_never_guessed(run):
+    with pytest.raises(InputError, match=r"config\.json has no `bands`"):
+        write_report(run, "A run")
