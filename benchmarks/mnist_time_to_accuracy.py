@@ -83,8 +83,9 @@ def race_ours(path: Path, seconds: float) -> dict:
     import keras
     import tensorflow as tf
 
-    from age_keras.characters.data.warp import WarpSettings, warp_batch
-    from age_keras.characters.model.recogniser import RecogniserConfig, build_recogniser, logits_model
+    from age_keras.characters.config import RecogniserConfig, WarpSettings
+    from age_keras.characters.data.warp import warp_batch
+    from age_keras.characters.model.recogniser import build_recogniser, logits_model
 
     x, y, x_test, y_test = read(path)
     keras.utils.set_random_seed(0)

@@ -15,7 +15,8 @@ import dataclasses
 import numpy as np
 from side_by_side import interleave, machine
 
-from age_keras.characters.model.recogniser import RecogniserConfig, build_recogniser
+from age_keras.characters.config import RecogniserConfig
+from age_keras.characters.model.recogniser import build_recogniser
 
 BATCH = 128
 

@@ -4,18 +4,17 @@
     python -m experiments.digits_ablation --data mnist --path ../shared/data/mnist.npz --limit 12000
 
 Every variant is trained from the same seeds on the same digits; a difference counts only when its interval over the
-seeds leaves out zero. Finished trainings are kept, so an interrupted run goes on. docs/digits.md has the results.
+seeds excludes zero. Re-run the command to resume an interrupted run: finished trainings are kept. docs/digits.md has
+the results.
 """
 
 import dataclasses
 import sys
 from pathlib import Path
 
-from age_keras.characters.data.characters import split_parts
-from age_keras.characters.data.load import load_characters
-from age_keras.characters.experiment import CharacterRun
-from age_keras.characters.model.recogniser import RecogniserConfig, small_config
-from age_keras.characters.training.train import RecogniserTraining
+from age_keras.characters.config import CharacterRun, RecogniserConfig, RecogniserTraining, small_config
+from age_keras.characters.data.sources import load_characters
+from age_keras.characters.data.splits import split_parts
 from age_keras.cli import run_experiment
 from age_keras.errors import InputError
 
@@ -35,7 +34,7 @@ TRAINING_CHANGES = {
     "no augmentation": {"augment": False},
     "no label smoothing": {"label_smoothing": 0.0},
     "no weight averaging": {"ema": 0.0},
-    "plain SGD": {"optimizer": "sgd", "learning_rate": 0.1, "schedule": "constant", "ema": 0.0},
+    "plain SGD": {"optimizer": "sgd", "learning_rate": 0.1, "schedule": "constant", "ema": 0.0, "weight_decay": 0.0},
 }
 TRAINING = RecogniserTraining(epochs=3)
 
@@ -45,12 +44,12 @@ class Config(CharacterRun):
     """The experiment.
 
     Args:
-        data: the set of characters.
-        model: the whole model, that each variant changes in one way.
-        training: how all are trained.
-        variants: only these, by name; all by default.
-        seeds: of each variant; three at least for an interval worth reading.
-        validation: fraction held out of the training part.
+        data: Set of characters.
+        model: The whole model, which each variant changes in one way.
+        training: How all variants are trained.
+        variants: Names of the variants to train. By default all of them.
+        seeds: Seeds of each variant. Three at least give an interval worth reading.
+        validation: Fraction of the training part that is held out.
     """
 
     data: str = "digits"
@@ -72,7 +71,7 @@ def variants(config: Config) -> dict[str, tuple[RecogniserConfig, RecogniserTrai
     found |= {n: (dataclasses.replace(config.model, **c), config.training) for n, c in CHANGES.items()}
     found |= {n: (config.model, dataclasses.replace(config.training, **c)) for n, c in TRAINING_CHANGES.items()}
     if unknown := set(config.variants) - set(found):
-        raise InputError(f"there is no variant {sorted(unknown)[0]!r}; there are {', '.join(found)}.")
+        raise InputError(f"There is no variant {sorted(unknown)[0]!r}; there are {', '.join(found)}.")
     return {n: v for n, v in found.items() if not config.variants or n in ("whole", *config.variants)}
 
 
@@ -86,10 +85,10 @@ def experiment(config: Config) -> Path:
     import numpy as np
 
     from age_keras.characters.evaluation.ablation_report import write_ablation_report
-    from age_keras.characters.training.seeds import train_fresh
-    from age_keras.characters.training.train import predict_probabilities
+    from age_keras.characters.model.recogniser import predict_probabilities
+    from age_keras.characters.training.train_seed import train_fresh
 
-    run = config.open("digits_ablation", characters)
+    run = config.open("digits_ablation", characters.fingerprint)
     rows = {name: {} for name in chosen}
     for seed in config.seeds:
         for name, (shape, training) in chosen.items():

@@ -13,9 +13,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from age_keras.characters.model.recogniser import RecogniserConfig
-from age_keras.characters.training.seeds import Confidence
-from age_keras.characters.training.train import RecogniserTraining
+from age_keras.characters.config import Confidence, RecogniserConfig, RecogniserTraining
 from age_keras.cli import run_experiment
 from experiments import digits_mnist
 
@@ -29,7 +27,7 @@ class Config(digits_mnist.SeedsConfig):
     """The experiment.
 
     Args:
-        split: of EMNIST; `path` is NIST's gzip.zip or matlab.zip, or the folder of its files.
+        split: Split of EMNIST. `path` is NIST's gzip.zip or matlab.zip, or the folder of its files.
     """
 
     split: Literal["byclass", "bymerge", "balanced", "letters", "digits", "mnist"] = "balanced"

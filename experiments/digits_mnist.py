@@ -5,8 +5,8 @@
     python -m experiments.digits_mnist --data mnist --path ../shared/data/mnist.npz --size small
 
 A part of the training digits is held out for watching the training and for calibration; the weights kept are those of
-the last epoch, so nothing is chosen on the test. The seed's original recipe, plain SGD without augmentation, is
-`--training.optimizer sgd --training.learning-rate 0.1 --training.schedule constant --training.no-augment
+the last epoch, so nothing is chosen on the test. Plain SGD without augmentation is `--training.optimizer sgd
+--training.learning-rate 0.1 --training.weight-decay 0 --training.schedule constant --training.no-augment
 --training.ema 0`. docs/digits.md has commands, times and results.
 """
 
@@ -15,13 +15,11 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from age_keras.characters.data.characters import split_parts
-from age_keras.characters.data.load import load_characters
-from age_keras.characters.experiment import CharacterRun
-from age_keras.characters.model.recogniser import RecogniserConfig, small_config
-from age_keras.characters.training.seeds import Confidence
-from age_keras.characters.training.train import RecogniserTraining
+from age_keras.characters.config import CharacterRun, Confidence, RecogniserConfig, RecogniserTraining, small_config
+from age_keras.characters.data.sources import load_characters
+from age_keras.characters.data.splits import split_parts
 from age_keras.cli import run_experiment
+from age_keras.config.choices import refuse_unknown_names
 from age_keras.errors import InputError
 
 
@@ -30,13 +28,14 @@ class SeedsConfig(CharacterRun):
     """Several recognisers of the same characters, which differ in their seed.
 
     Args:
-        model: their shape.
-        training: how they are trained.
-        confidence: what they promise.
-        validation: characters held out of the training part (of other writers, where these are known), a number or a
+        model: Shape of the recognisers.
+        training: How they are trained.
+        confidence: What their answers promise.
+        validation: Characters held out of the training part (of other writers, where these are known): a number, or a
             fraction.
-        seeds: one model each.
-        looks: each answers by five looks: the mean over the image and turned, smaller and larger copies of it.
+        seeds: Seeds; one model is trained from each.
+        test_time_augmentation: Whether an answer is the mean over five views: the image, and rotated, smaller and
+            larger copies of it.
     """
 
     model: RecogniserConfig = dataclasses.field(default_factory=RecogniserConfig)
@@ -44,7 +43,7 @@ class SeedsConfig(CharacterRun):
     confidence: Confidence = dataclasses.field(default_factory=Confidence)
     validation: float = 1 / 12
     seeds: tuple[int, ...] = (0, 1, 2)
-    looks: bool = True
+    test_time_augmentation: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,14 +51,19 @@ class Config(SeedsConfig):
     """The experiment.
 
     Args:
-        data: the set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-words-text ...
-        writers: who wrote each digit of MNIST; then the held-out part is of other writers.
-        size: the usual recogniser, or one of fewer than 25,000 parameters (then `model` is not looked at).
+        data: Set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-words-text ...
+        writers: File that names the writer of each digit of MNIST; the held-out part is then of other writers.
+        size: The recogniser of `model`, or a "small" one of fewer than 25,000 parameters.
     """
 
     data: str = "digits"
     writers: Path | None = None
     size: Literal["usual", "small"] = "usual"
+
+    def __post_init__(self):
+        refuse_unknown_names(self)
+        if self.size == "small" and self.model != RecogniserConfig():
+            raise InputError("`size` and `model` exclude each other. Received: size='small' and a model of its own.")
 
 
 def get_config() -> Config:
@@ -72,21 +76,22 @@ def experiment(config: Config, name: str = "digits_mnist") -> Path:
     characters = load_characters(config.data, config.path, writers=config.writers)
     parts = split_parts(characters, config.validation, config.limit)
     if not config.seeds:
-        raise InputError("give one seed at least: --seeds 0")
+        raise InputError("Give at least one seed. Received: seeds=().")
 
     from age_keras.characters.model.recogniser import build_recogniser
-    from age_keras.characters.training.seeds import show_figures, train_seed
+    from age_keras.characters.training.train_seed import show_figures, train_seed
 
     shape = small_config() if config.size == "small" else config.model
-    run = config.open(name, characters, model=shape)
+    run = config.open(name, characters.fingerprint, model=shape, size="usual")
     seeds = {
-        s: train_seed(run, shape, config.training, config.confidence, parts, s, config.looks) for s in config.seeds
+        s: train_seed(run, shape, config.training, config.confidence, parts, s, config.test_time_augmentation)
+        for s in config.seeds
     }
 
-    from age_keras.characters.evaluation.report import write_digits_report
+    from age_keras.characters.evaluation.recogniser_report import write_recogniser_report
 
     model = build_recogniser(shape, classes=characters.classes, image_size=characters.images.shape[1])
-    write_digits_report(run.path, parts, seeds, dataclasses.asdict(config.confidence), model.count_params())
+    write_recogniser_report(run.path, parts, seeds, config.confidence, model.count_params())
     show_figures(run, run.path / "figures")
     return run.path / "report.md"
 

@@ -1,4 +1,4 @@
-"""Trains a recogniser against an adversary, and measures it beside others: attacks, corruptions, strangers.
+"""Trains a recogniser against an adversary, and measures it beside others: attacks, corruptions, other images.
 
     python -m experiments.digits_robust                                        # scikit-learn's digits
     python -m experiments.digits_robust --data mnist --path ../shared/data/mnist.npz \
@@ -13,14 +13,16 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from age_keras.characters.data.characters import split_parts
-from age_keras.characters.data.load import load_characters
-from age_keras.characters.data.warp import WarpSettings
-from age_keras.characters.experiment import CharacterRun
-from age_keras.characters.model.recogniser import RecogniserConfig
-from age_keras.characters.training.adversarial import Adversary
-from age_keras.characters.training.seeds import Confidence
-from age_keras.characters.training.train import RecogniserTraining
+from age_keras.characters.config import (
+    Adversary,
+    CharacterRun,
+    Confidence,
+    RecogniserConfig,
+    RecogniserTraining,
+    WarpSettings,
+)
+from age_keras.characters.data.sources import load_characters
+from age_keras.characters.data.splits import split_parts
 from age_keras.cli import run_experiment
 from age_keras.errors import InputError
 
@@ -43,19 +45,19 @@ class Config(CharacterRun):
     """The experiment.
 
     Args:
-        data: the set of characters.
-        model: shape of the robust recogniser: small, without batch normalisation.
-        training: how it is trained.
-        adversary: who disturbs its images.
-        confidence: what it promises.
-        against: models (`.keras`) that are measured beside it.
-        attacked: test characters that are attacked (0: all).
-        epsilons: strengths of the attacks, of pixels scaled to 0-1.
-        steps: of PGD.
-        restarts: of PGD: a character counts as read only when it withstands all.
-        letters: EMNIST's files, for handwritten letters as strangers.
-        validation: fraction held out of the training part.
-        seed: of everything.
+        data: Set of characters.
+        model: Shape of the robust recogniser: small, without batch normalisation.
+        training: How it is trained.
+        adversary: What disturbs its images.
+        confidence: What its answers promise.
+        against: Models (.keras files) that are measured beside it.
+        attacked: Number of test characters to attack; 0 attacks all.
+        epsilons: Strengths of the attacks, in pixels scaled to 0-1.
+        steps: Steps of PGD.
+        restarts: Random starts of PGD; a character counts as read only if it withstands all.
+        letters: EMNIST's files, for handwritten letters among the out-of-distribution images.
+        validation: Fraction of the training part that is held out.
+        seed: Seed of everything random.
     """
 
     data: str = "digits"
@@ -81,21 +83,22 @@ def get_config() -> Config:
 def experiment(config: Config) -> Path:
     """Trains the robust model, measures all, writes the report. Returns its path."""
     if importlib.util.find_spec("foolbox") is None:
-        raise InputError("attacks need Foolbox: pip install -e '.[attacks]'.")
+        raise InputError("Attacks need Foolbox: pip install -e '.[attacks]'.")
     if config.letters is not None and not config.letters.exists():
-        raise InputError(f"there is no {config.letters}; give EMNIST's files with --letters, or leave it out.")
+        raise InputError(f"There is no {config.letters}; give EMNIST's files with --letters, or leave it out.")
     for path in config.against:
         if not path.is_file():
-            raise InputError(f"there is no model {path}; train one with python -m experiments.digits_mnist.")
+            raise InputError(f"There is no model {path}; train one with python -m experiments.digits_mnist.")
     characters = load_characters(config.data, config.path)
     parts = split_parts(characters, config.validation, config.limit)
 
     import keras
 
     from age_keras.characters.evaluation.robustness_report import write_robustness_report
-    from age_keras.characters.training.robust import measure, train_robust
+    from age_keras.characters.robustness.measure import measure
+    from age_keras.characters.training.adversarial import train_robust
 
-    run = config.open("digits_robust", characters)
+    run = config.open("digits_robust", characters.fingerprint)
     robust, history = train_robust(
         run, config.model, config.training, config.adversary, config.confidence, parts, config.seed
     )

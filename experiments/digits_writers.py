@@ -1,4 +1,4 @@
-"""Asks MNIST our own question: did a high-school student write this digit, or an employee of the census?
+"""Asks MNIST our own question: did a high-school student write this digit, or a census employee?
 
     python -m experiments.digits_writers --path ../shared/data/mnist.npz --writers ../shared/data/mnist_writers.npz
 
@@ -16,12 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from age_keras.characters.data.characters import stratified_holdout, writer_folds
-from age_keras.characters.data.load import load_mnist, with_mnist_writers
-from age_keras.characters.data.warp import WarpSettings
-from age_keras.characters.experiment import CharacterRun
-from age_keras.characters.model.recogniser import RecogniserConfig
-from age_keras.characters.training.train import RecogniserTraining
+from age_keras.characters.config import CharacterRun, RecogniserConfig, RecogniserTraining, WarpSettings
+from age_keras.characters.data.sources import load_mnist, with_mnist_writers
+from age_keras.characters.data.splits import stratified_holdout, writer_folds
 from age_keras.cli import run_experiment
 from age_keras.errors import InputError
 
@@ -38,11 +35,11 @@ class Config(CharacterRun):
     """The experiment.
 
     Args:
-        writers: `mnist_writers.npz`; `path` is `mnist.npz` or the folder of IDX files, by default Keras downloads it.
-        model: shape of the model.
-        training: how it is trained; warps are slight, since slant and size tell writers apart.
-        folds: of the training writers, and so of models.
-        seed: of everything.
+        writers: `mnist_writers.npz`. `path` is `mnist.npz` or the folder of IDX files; by default Keras downloads it.
+        model: Shape of the model.
+        training: How it is trained. Warps are slight, since slant and size tell writers apart.
+        folds: Number of folds of the training writers, and so of models.
+        seed: Seed of everything random.
     """
 
     writers: Path | None = None
@@ -60,7 +57,7 @@ def get_config() -> Config:
 def experiment(config: Config) -> Path:
     """Trains on the training writers, scores the unseen ones, writes the report. Returns its path."""
     if config.writers is None:
-        raise InputError("this experiment needs who wrote each digit: --writers mnist_writers.npz")
+        raise InputError("This experiment needs the writer of each digit: give --writers mnist_writers.npz.")
     characters, hsf = with_mnist_writers(load_mnist(config.path), config.writers)
     digit = characters.labels
     characters = dataclasses.replace(
@@ -77,14 +74,13 @@ def experiment(config: Config) -> Path:
 
     import pandas as pd
 
-    from age_keras.characters.data.ink import ink_statistics
+    from age_keras.characters.data.ink_statistics import ink_statistics
     from age_keras.characters.evaluation.writers_report import write_writers_report
-    from age_keras.characters.model.recogniser import logits_model
-    from age_keras.characters.training.seeds import save_model, train_fresh
-    from age_keras.characters.training.train import predict_probabilities
-    from age_keras.characters.training.writers import staged_scores
+    from age_keras.characters.model.recogniser import logits_model, predict_probabilities
+    from age_keras.characters.training.train_seed import save_model, train_fresh
+    from age_keras.characters.training.writer_stage import staged_scores
 
-    run = config.open("digits_writers", characters)
+    run = config.open("digits_writers", characters.fingerprint)
     history, unseen, scores = [], np.zeros(len(train)), np.zeros((config.folds, len(test)))
     for k in range(config.folds):
         rest, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)

@@ -54,7 +54,39 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "age_keras.deploy",
     ),
     # The second product shares the ground with the first, and nothing else.
-    "age_keras.characters": (*GROUND, "age_keras.fitting", "age_keras.run", "age_keras.data.patches.decode"),
+    "age_keras.characters.config": (*GROUND, "age_keras.run"),
+    "age_keras.characters.calibration": (*GROUND, "age_keras.characters.config"),
+    "age_keras.characters.data": (*GROUND, "age_keras.characters.config", "age_keras.data.patches.decode"),
+    "age_keras.characters.model": (*GROUND, "age_keras.characters.config"),
+    "age_keras.characters.training": (
+        *GROUND,
+        "age_keras.fitting",
+        "age_keras.run",
+        "age_keras.characters.config",
+        "age_keras.characters.calibration",
+        "age_keras.characters.data",
+        "age_keras.characters.model",
+    ),
+    "age_keras.characters.robustness": (
+        *GROUND,
+        "age_keras.characters.data",
+        "age_keras.characters.model",
+    ),
+    # It never calls a model: the arrays and tables that a model gave are all it sees.
+    "age_keras.characters.evaluation": (
+        *GROUND,
+        "age_keras.characters.config",
+        "age_keras.characters.calibration",
+        "age_keras.characters.data",
+    ),
+    "age_keras.characters.explain": (*GROUND, "age_keras.characters.model"),
+    "age_keras.characters.reader": (
+        *GROUND,
+        "age_keras.run",
+        "age_keras.characters.data",
+        "age_keras.characters.model",
+    ),
+    "age_keras.characters": (),
     "age_keras.cli": ("age_keras",),
     "age_keras.commands": ("age_keras",),
     "experiments": ("age_keras", "tuning"),
@@ -146,6 +178,10 @@ WITHOUT_TENSORFLOW = (
     "age_keras.backbones.families",
     "age_keras.backbones.listing",
     "age_keras.backbones.registry",
+    "age_keras.characters.config",
+    "age_keras.characters.calibration",
+    "age_keras.characters.data",
+    "age_keras.characters.evaluation",
 )
 
 

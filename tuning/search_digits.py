@@ -16,11 +16,9 @@ from typing import Literal
 import keras_tuner
 import tyro
 
-from age_keras.characters.data.characters import split_parts
-from age_keras.characters.data.load import load_characters
-from age_keras.characters.experiment import CharacterRun
-from age_keras.characters.model.recogniser import RecogniserConfig
-from age_keras.characters.training.train import RecogniserTraining
+from age_keras.characters.config import CharacterRun, RecogniserConfig, RecogniserTraining
+from age_keras.characters.data.sources import load_characters
+from age_keras.characters.data.splits import split_parts
 from age_keras.cli import exit_code
 from age_keras.config.serialization import to_dict
 from age_keras.errors import InputError

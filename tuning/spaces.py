@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import keras_tuner
 
-from age_keras.characters.model.recogniser import RecogniserConfig
-from age_keras.characters.training.train import RecogniserTraining
+from age_keras.characters.config import RecogniserConfig, RecogniserTraining
 from age_keras.config.age import AgeConfig
 
 UNFREEZE = [0.25, 0.0, 0.1, 0.5]  # Keras Tuner takes the first as the default.

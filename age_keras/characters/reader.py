@@ -49,19 +49,21 @@ class Recogniser:
         import keras
         import tensorflow as tf
 
-        import age_keras.characters.model.looks  # Registers its layers, as the line above does.
         import age_keras.characters.model.recogniser
+        import age_keras.characters.model.test_time_augmentation  # Registers its layers, as the line above does.
 
         path = Path(path)
         if not path.is_file():
-            raise InputError(f"there is no model {path}: give a run's checkpoints/*.keras.")
+            raise InputError(f"There is no model {path}: give a .keras file from a run's checkpoints folder.")
         try:
             model = keras.models.load_model(path, compile=False)
             self._last = model.get_layer("probabilities")
         except Exception as error:
-            raise InputError(f"{path} is no recogniser: train one with python -m experiments.digits_mnist.") from error
+            raise InputError(
+                f"{path} is not a recogniser: train one with python -m experiments.digits_mnist."
+            ) from error
         if not isinstance(self._last, age_keras.characters.model.recogniser.CalibratedSoftmax):
-            raise InputError(f"{path} is no recogniser: train one with python -m experiments.digits_mnist.")
+            raise InputError(f"{path} is not a recogniser: train one with python -m experiments.digits_mnist.")
         self.model = model
         self.classes = self._last.classes
         self.image_size = model.input_shape[1]

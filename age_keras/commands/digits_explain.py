@@ -1,4 +1,4 @@
-"""Draw where a recogniser of digits looked: attention, Grad-CAM and Shapley values."""
+"""Show what a recogniser's answers rest on: attention, Grad-CAM and Shapley values."""
 
 from pathlib import Path
 
@@ -12,22 +12,24 @@ def main(
     images: tyro.conf.Positional[tuple[Path, ...]],
     out: Path = Path("digits.png"),
 ) -> None:
-    """Writes one picture with a row per image: the image as the model sees it, and what its answer rests on.
+    """Writes one figure with a row per image: the image as the model sees it, and what its answer rests on.
 
     Args:
-        model: a .keras file from the checkpoints folder of an experiment of digits.
-        images: pictures of one character each, any size, dark on light or light on dark.
-        out: the PNG file.
+        model: A .keras file from the checkpoints folder of a digits experiment.
+        images: Pictures of one character each, of any size, dark on light or light on dark.
+        out: The PNG file to write.
     """
     if not images:
-        raise InputError("no image was given: name pictures of one digit each.")
+        raise InputError("No image was given: name pictures of one character each.")
     if out.suffix.lower() != ".png":
         raise InputError(f"--out must be a .png file, not {out}.")
+    if not model.is_file():
+        raise InputError(f"There is no model {model}: give a .keras file from a run's checkpoints folder.")
     import numpy as np
 
     from age_keras.characters.data.images import read_character
-    from age_keras.characters.explain_figure import save_explanations
-    from age_keras.characters.model.looks import one_look
+    from age_keras.characters.explain import save_explanations
+    from age_keras.characters.model.test_time_augmentation import single_view
     from age_keras.characters.reader import Recogniser
 
     recogniser = Recogniser(model)
@@ -35,5 +37,5 @@ def main(
     titles = [
         f"{r.digit} ({100 * r.probability:.1f} %){', unsure' if r.unsure else ''}" for r in recogniser.read(images)
     ]
-    save_explanations(out, one_look(recogniser.model), pixels, titles)
+    save_explanations(out, single_view(recogniser.model), pixels, titles)
     print(f"Wrote {out}")

@@ -1,4 +1,4 @@
-"""Read pictures of single digits or letters, and say how sure it is."""
+"""Read pictures of single digits or letters, with the confidence of each answer."""
 
 import dataclasses
 import json
@@ -15,20 +15,20 @@ def main(
     images: tyro.conf.Positional[tuple[Path, ...]],
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> int:
-    """Prints one line an image: the digit, its probability, the set that holds the truth, "unsure" where it should.
+    """Prints one line per image: the character, its probability, the conformal set, and "unsure" where it applies.
 
     Args:
-        model: a .keras file from the checkpoints folder of an experiment of digits.
-        images: pictures of one character each, any size, dark on light or light on dark.
-        as_json: print JSON instead.
+        model: A .keras file from the checkpoints folder of a digits experiment.
+        images: Pictures of one character each, of any size, dark on light or light on dark.
+        as_json: Print JSON instead.
 
     Returns:
-        0, or 2 where an image could not be read.
+        0, or 2 if an image could not be read.
     """
     if not images:
-        raise InputError("no image was given: name pictures of one digit each.")
+        raise InputError("No image was given: name pictures of one character each.")
     if not model.is_file():
-        raise InputError(f"there is no model {model}: give a run's checkpoints/*.keras.")
+        raise InputError(f"There is no model {model}: give a .keras file from a run's checkpoints folder.")
     from age_keras.characters.reader import Recogniser
 
     readings = Recogniser(model).read(images)

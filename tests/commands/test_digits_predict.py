@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from age_keras import cli
-from age_keras.characters.model.recogniser import RecogniserConfig, build_recogniser
+from age_keras.characters.config import RecogniserConfig
+from age_keras.characters.model.recogniser import build_recogniser
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from idx_files import write_idx
 
-from age_keras.characters.data.characters import split_parts
-from age_keras.characters.data.idx import write_idx
-from age_keras.characters.data.load import load_sklearn
-from age_keras.characters.model.recogniser import RecogniserConfig
+from age_keras.characters.config import RecogniserConfig, RecogniserTraining
+from age_keras.characters.data.sources import load_sklearn
+from age_keras.characters.data.splits import split_parts
 from age_keras.characters.reader import Recogniser
-from age_keras.characters.training.train import RecogniserTraining
 from age_keras.cli import run_experiment
 from age_keras.errors import InputError
 from experiments import digits_ablation, digits_emnist, digits_mnist, digits_robust, digits_writers

@@ -6,8 +6,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from age_keras.characters.model.recogniser import RecogniserConfig
-from age_keras.characters.training.train import RecogniserTraining
+from age_keras.characters.config import RecogniserConfig, RecogniserTraining
 from age_keras.config.age import PhaseConfig, RuntimeConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.data.table.samples import Samples

@@ -8,10 +8,12 @@ import keras_tuner
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from age_keras.characters.data.characters import Characters, writer_folds
-from age_keras.characters.model.recogniser import RecogniserConfig
-from age_keras.characters.training.seeds import fresh_recogniser, save_model
-from age_keras.characters.training.train import RecogniserTraining, predict_probabilities, train_recogniser
+from age_keras.characters.config import RecogniserConfig, RecogniserTraining
+from age_keras.characters.data.characters import Characters
+from age_keras.characters.data.splits import writer_folds
+from age_keras.characters.model.recogniser import predict_probabilities
+from age_keras.characters.training.train import train_recogniser
+from age_keras.characters.training.train_seed import fresh_recogniser, save_model
 from tuning.cross_validated import CrossValidated, OnEpoch
 from tuning.search_config import SearchSettings
 from tuning.spaces import recogniser

@@ -21,8 +21,8 @@ def write_outcome(run: Run, configurations: dict[str, tuple], parts: dict[str, C
         parts: "train", "validation" (watches) and "test".
         seed: of weights, order and augmentation.
     """
-    from age_keras.characters.training.seeds import save_model, train_fresh
-    from age_keras.characters.training.train import predict_probabilities
+    from age_keras.characters.model.recogniser import predict_probabilities
+    from age_keras.characters.training.train_seed import save_model, train_fresh
 
     test = parts["test"]
     rows = pd.DataFrame({"Row": np.arange(len(test)), "Truth": test.labels})

@@ -1,0 +1,1 @@
+"""Sets of characters: reading them, splitting them, warping them, corrupting them."""

@@ -2,13 +2,11 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from age_keras.errors import InputError
-from age_keras.folds import deal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,135 +110,3 @@ def join_published(
         np.concatenate([train[1], test[1]]).astype(np.int64),
         np.repeat(["train", "test"], [len(train[1]), len(test[1])]),
     )
-
-
-def stratified_holdout(labels: Sequence[int], size: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Holds out a part in which every class has its share.
-
-    Args:
-        labels: `(N,)`.
-        size: how many to hold out, from 1 on; below 1 which fraction.
-        seed: of the choice. Defaults to 0.
-
-    Returns:
-        Row numbers `(rest, held out)`, each ascending.
-
-    Raises:
-        InputError: nothing or everything would be held out.
-    """
-    labels = np.asarray(labels)
-    wanted = _count(size, len(labels))
-    rng = np.random.default_rng(seed)
-    # Each row's place within its class, as a fraction; the lowest fractions over all classes are held out.
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        place[rows] = (np.arange(len(rows)) + rng.uniform()) / len(rows)
-    held = np.argsort(place, kind="stable")[:wanted]
-    return np.setdiff1d(np.arange(len(labels)), held), np.sort(held)
-
-
-def writer_holdout(
-    writers: Sequence[int], size: int | float, seed: int = 0, groups: Sequence[int] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Holds out all characters of some writers, so that no writer is in both parts.
-
-    Args:
-        writers: `(N,)`.
-        size: the fraction of the writers to hold out; from 1 on how many characters, about, since writers stay whole.
-        seed: of the choice. Defaults to 0.
-        groups: `(N,)`, a group of each character's writer (students, employees): each gives its share of writers.
-
-    Returns:
-        Row numbers `(rest, held out)`, each ascending.
-
-    Raises:
-        InputError: there is one writer only, or nothing or everything would be held out.
-    """
-    writers = np.asarray(writers)
-    names, first = np.unique(writers, return_index=True)
-    if len(names) < 2:
-        raise InputError("a writer-disjoint split needs at least two writers.")
-    strata = np.zeros(len(names), int) if groups is None else np.asarray(groups)[first]
-    if groups is None or np.bincount(np.unique(strata, return_inverse=True)[1]).min() < 2:
-        strata = np.zeros(len(names), int)
-    share = _count(size, len(writers)) / len(writers) if size >= 1 else size
-    if not 0 < share < 1:
-        raise _cannot_hold_out(size, len(writers))
-    wanted = min(max(1, round(share * len(names))), len(names) - 1)
-    _, held = stratified_holdout(strata, wanted, seed)
-    mask = np.isin(writers, names[held])
-    return np.flatnonzero(~mask), np.flatnonzero(mask)
-
-
-def _count(size: int | float, total: int) -> int:
-    """A number, or a fraction of the total, as a number."""
-    if 0 < size < total and 0 < (wanted := round(size if size >= 1 else size * total)) < total:
-        return wanted
-    raise _cannot_hold_out(size, total)
-
-
-def _cannot_hold_out(size: int | float, total: int) -> InputError:
-    return InputError(
-        f"{size:g} of {total} characters cannot be held out: give a fraction between 0 and 1, or a number below that."
-    )
-
-
-def writer_folds(writers: Sequence[int], folds: int, seed: int = 0, groups: Sequence[int] | None = None) -> np.ndarray:
-    """Deals the writers to folds, so that each writer's characters are in one fold only.
-
-    Args:
-        writers: `(N,)`.
-        folds: how many, at least 2.
-        seed: of the dealing. Defaults to 0.
-        groups: `(N,)`, a group of each character's writer: each fold gets its share of every group.
-
-    Returns:
-        The fold of each character, `(N,)`, from 0.
-    """
-    if not 2 <= folds <= (count := len(np.unique(writers))):
-        raise InputError(f"{count} writers cannot be dealt to {folds} folds.")
-    return deal(writers, [1 / folds] * folds, seed, groups)
-
-
-def split_parts(
-    characters: Characters, validation: int | float, limit: int = 0, seed: int = 0
-) -> dict[str, Characters]:
-    """Training, validation and test parts; what is not published with a test gets a fifth.
-
-    Where writers are known, validation and that fifth hold other writers than the training part, unless the class is
-    the writer; then, and where they are not known, every class has its share in each part, as far as it has characters
-    for all three.
-
-    Args:
-        characters: all of them.
-        validation: how many of the training part to hold out, or which fraction of it.
-        limit: take only so many of the training part (0: all).
-        seed: of the choices. Defaults to 0.
-
-    Returns:
-        "train", "validation" and "test".
-
-    Raises:
-        InputError: a part would be empty.
-    """
-    if limit < 0:
-        raise InputError(f"`limit` must not be negative. Received: limit={limit}.")
-    by_class = characters.writers is None or characters.labelled_by_writer
-
-    def hold_out(part, size, by_class):
-        rows = stratified_holdout(part.labels, size, seed) if by_class else writer_holdout(part.writers, size, seed)
-        return tuple(part.take(r) for r in rows)
-
-    if (characters.split == "test").any():
-        train, test = characters.part("train"), characters.part("test")
-    else:
-        train, test = hold_out(characters, 0.2, by_class)
-    if limit and limit < len(train):
-        train = train.take(stratified_holdout(train.labels, limit, seed)[1])
-    if not 0 < validation < len(train):
-        raise InputError(
-            f"`validation` must be a fraction, or a number below {len(train)}. Received: validation={validation:g}."
-        )
-    rest, held = hold_out(train, validation, by_class or len(np.unique(train.writers)) < 2)
-    return {"train": rest, "validation": held, "test": test}

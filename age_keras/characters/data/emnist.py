@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from age_keras.characters.data.array_files import find_idx, parse_idx, read_idx
 from age_keras.characters.data.characters import Characters, join_published
-from age_keras.characters.data.idx import find_idx, parse_idx, read_idx
 from age_keras.errors import InputError
 
 _DIGITS = "0123456789"

@@ -1,25 +1,26 @@
-"""Images that are no digits: what a recogniser should be unsure of."""
+"""Out-of-distribution images, which show no digit: a recogniser should be unsure of them."""
 
 from pathlib import Path
 
 import numpy as np
 
+from age_keras.characters.config import WarpSettings
 from age_keras.characters.data.images import prepare_character
-from age_keras.characters.data.warp import WarpSettings, warp_batch
+from age_keras.characters.data.warp import warp_batch
 
 # Letters that no one would take for a digit (O, I, S, Z, B, G, l, o, z ... are left out).
 LETTERS = "ACEFHKMNPRTUVWXYaefhkmnrtuvwxy"
 LETTER_WARP = WarpSettings(rotation=12, zoom=0.12, shear=0.15, shift=0.08, elastic=0.8)
 
 
-def strangers(images: np.ndarray, count: int = 1000, seed: int = 0, letters: Path | None = None) -> dict:
+def out_of_distribution(images: np.ndarray, count: int = 1000, seed: int = 0, letters: Path | None = None) -> dict:
     """Sets of images that show no digit.
 
     Args:
-        images: `uint8 (N, S, S)`, real digits: some sets are made of them.
-        count: images in each set. Defaults to 1000.
-        seed: of what is random.
-        letters: EMNIST's files; then its handwritten letters are a set too, those of `LETTERS`. Defaults to none.
+        images: `uint8 (N, S, S)`, real digits, which some sets are made of.
+        count: Images in each set. Defaults to 1000.
+        seed: Seed of what is random. Defaults to 0.
+        letters: EMNIST's files, whose handwritten letters of `LETTERS` are then a set too. Defaults to none.
 
     Returns:
         Name of the set to `uint8 (count, S, S)`: "stroke letters" (drawn with OpenCV's pen fonts and warped), "uniform

@@ -1,0 +1,1 @@
+"""Figures and reports, from arrays and tables alone; nothing here calls a model."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from age_keras.characters.evaluation.calibration import Reliability
+from age_keras.characters.calibration import Reliability
 
 BLUE, RED, GREY = "#2b6cb0", "#c53030", "0.55"
 

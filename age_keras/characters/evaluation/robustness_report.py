@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+from tabulate import tabulate
 
 from age_keras.characters.evaluation.figures import save_lines
 from age_keras.files import atomic_write, write_json
@@ -16,12 +16,12 @@ def write_robustness_report(
     """Writes report.md, metrics.json, history.csv and figures into a run's folder.
 
     Args:
-        folder: the run's folder.
-        data: name of the set.
-        results: model to what `age_keras.characters.training.robust.measure` gave; the first is the robust one.
-        history: the robust model's epochs.
-        steps: of PGD.
-        restarts: of PGD.
+        folder: The run's folder.
+        data: Name of the set of characters.
+        results: Model to what `age_keras.characters.robustness.measure.measure` gave; the first is the robust one.
+        history: One row per epoch of the robust model.
+        steps: Steps of PGD.
+        restarts: Random starts of PGD.
 
     Returns:
         The report's path.
@@ -29,63 +29,77 @@ def write_robustness_report(
     write_json(folder / "metrics.json", {"data": data, "steps": steps, "restarts": restarts, "models": results})
     with atomic_write(folder / "history.csv") as file:
         pd.DataFrame(history).to_csv(file, index=False)
-    names = list(results)
-    first = results[names[0]]
+    robust, first = next(iter(results.items()))
     strongest = max(first["attacks"]["pgd"], key=float)
-    held = first["attacks"]["pgd"][strongest]
-    columns = [f"{attack} {epsilon}" for attack, row in first["attacks"].items() for epsilon in row]
-    text = [
-        f"The {names[0]} model reads {100 * first['clean']:.2f} % of {first['test']:,} clean test images of {data} and "
-        f"{100 * held:.2f} % of {first['attacked']:,} attacked by PGD (epsilon {strongest}, {steps} steps, "
-        f"{restarts} random start{'s' if restarts > 1 else ''}, L∞, Foolbox).",
-        "",
-        f"# Robustness on {data}",
-        "",
-        "## Under attack",
-        "",
-        "Share read right although every pixel may move by epsilon (of 0-1).",
-        "",
-        "| model | parameters | clean | "
-        + " | ".join(f"{a} {e}" for a, r in first["attacks"].items() for e in r)
-        + " |",
-        "|---" * (3 + len(columns)) + "|",
-    ]
-    for name, r in results.items():
-        cells = [_percent(v) for attack in r["attacks"].values() for v in attack.values()]
-        text.append(f"| {name} | {r['parameters']:,} | {_percent(r['clean'])} | " + " | ".join(cells) + " |")
-    text += ["", "## Under corruptions", "", _corruptions(results), ""]
-    for key, label, unit in (("rotation", "Rotation", "degrees"), ("shift", "Shift", "pixels")):
-        x = [float(v) for v in first[key]]
+    for key, unit in (("rotation", "degrees"), ("shift", "pixels")):
         lines = {name: [100 * v for v in r[key].values()] for name, r in results.items()}
-        save_lines(folder / "figures" / f"{key}.png", x, lines, f"{label.lower()} ({unit})", "right (%)", label)
-        text += [f"![{label}](figures/{key}.png)", ""]
-    text += [
-        "## On strangers",
-        "",
-        "Images that are no digits; AUROC: a digit gets more confidence than a stranger.",
-        "",
-    ]
-    text += ["| model | images | mean confidence | unsure | AUROC |", "|---|---|---|---|---|"]
-    for name, r in results.items():
-        for group, row in r["strangers"].items():
-            auroc = f"{row['auroc']:.3f}" if "auroc" in row else ""
-            text.append(f"| {name} | {group} | {_percent(row['confidence'])} | {_percent(row['unsure'])} | {auroc} |")
+        x = [float(v) for v in first[key]]
+        save_lines(folder / "figures" / f"{key}.png", x, lines, f"{key} ({unit})", "right (%)", key.capitalize())
     with atomic_write(folder / "report.md") as file:
-        file.write("\n".join([*text, ""]))
+        file.write(f"""\
+The {robust} model reads {100 * first["clean"]:.2f} % of {first["test"]:,} clean test images of {data} and \
+{100 * first["attacks"]["pgd"][strongest]:.2f} % of {first["attacked"]:,} attacked by PGD (epsilon {strongest}, \
+{steps} steps, {restarts} random start{"s" if restarts > 1 else ""}, L∞, Foolbox).
+
+# Robustness on {data}
+
+## Under attack
+
+Accuracy when every pixel may move by epsilon (of 0-1).
+
+{_attacks(results)}
+
+## Under corruptions
+
+{_corruptions(results)}
+
+![Rotation](figures/rotation.png)
+
+![Shift](figures/shift.png)
+
+## Out-of-distribution inputs
+
+Images that show no digit. AUROC is the probability that a digit gets more confidence than such an image.
+
+{_out_of_distribution(results)}
+""")
     return folder / "report.md"
 
 
+def _attacks(results: Mapping[str, dict]) -> str:
+    attacks = next(iter(results.values()))["attacks"]
+    head = ["model", "parameters", "clean", *(f"{attack} {e}" for attack, row in attacks.items() for e in row)]
+    return _table(
+        head,
+        [
+            [name, f"{r['parameters']:,}", _percent(r["clean"])]
+            + [_percent(v) for row in r["attacks"].values() for v in row.values()]
+            for name, r in results.items()
+        ],
+    )
+
+
 def _corruptions(results: Mapping[str, dict]) -> str:
-    first = next(iter(results.values()))["corruptions"]
-    severities = list(next(iter(first.values())))
-    head = " | ".join(f"{name}, {s}" for name in results for s in severities)
-    rows = [f"| corruption | {head} |", "|---" * (1 + len(results) * len(severities)) + "|"]
-    for corruption in first:
-        cells = [_percent(r["corruptions"][corruption][s]) for r in results.values() for s in severities]
-        rows.append(f"| {corruption.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    means = [np.mean([c[s] for c in r["corruptions"].values()]) for r in results.values() for s in severities]
-    rows.append("| **mean** | " + " | ".join(_percent(m) for m in means) + " |")
-    return "\n".join(rows)
+    found = {name: pd.DataFrame(r["corruptions"]) for name, r in results.items()}  # Severity by corruption.
+    table = pd.concat(found, axis=0).T
+    table.loc["**mean**"] = table.mean()
+    head = ["corruption", *(f"{name}, {severity}" for name, severity in table)]
+    return _table(
+        head, [[c.replace("_", " "), *map(_percent, row)] for c, row in zip(table.index, table.to_numpy(), strict=True)]
+    )
+
+
+def _out_of_distribution(results: Mapping[str, dict]) -> str:
+    rows = [
+        [name, images, _percent(r["confidence"]), _percent(r["unsure"]), f"{r['auroc']:.3f}" if "auroc" in r else ""]
+        for name, result in results.items()
+        for images, r in result["out_of_distribution"].items()
+    ]
+    return _table(["model", "images", "mean confidence", "unsure", "AUROC"], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return tabulate(rows, head, tablefmt="github", disable_numparse=True)
 
 
 def _percent(value: float) -> str:

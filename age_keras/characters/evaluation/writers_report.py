@@ -1,11 +1,13 @@
-"""The report of `experiments/digits_writers.py`: who wrote it, a student or an employee?"""
+"""The report of `experiments/digits_writers.py`: did a student or an employee write the digits?"""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
+from tabulate import tabulate
 
-from age_keras.characters.evaluation.classification import accuracy, roc_auc
+from age_keras.characters.evaluation.classification import accuracy
 from age_keras.characters.evaluation.figures import save_histograms, save_lines
 from age_keras.files import atomic_write, write_json
 
@@ -26,27 +28,27 @@ def writer_scores(digits: pd.DataFrame) -> pd.DataFrame:
 
 
 def bootstrap_auc(writers: pd.DataFrame, repeats: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the writers' AUC: writers drawn anew within each group."""
+    """95 % bootstrap interval of the writers' AUC; writers are resampled within each group."""
     rng = np.random.default_rng(seed)
     student = writers["Student"].to_numpy(bool)
     scores = writers["Score"].to_numpy()
     found = []
     for _ in range(repeats):
-        a, b = (rng.choice(scores[part], part.sum()) for part in (student, ~student))
-        found.append(roc_auc(np.repeat([True, False], [len(a), len(b)]), np.concatenate([a, b])))
+        drawn = np.concatenate([rng.choice(np.flatnonzero(part), part.sum()) for part in (student, ~student)])
+        found.append(roc_auc_score(student[drawn], scores[drawn]))
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
 
 
 def auc_by_count(digits: pd.DataFrame, repeats: int = 20, seed: int = 0) -> dict[int, float]:
-    """AUC per writer when only so many random digits of each writer are seen, the mean of some repeats."""
+    """AUC per writer when only `FEW` random digits of each writer are seen, the mean of some repeats."""
     found = {}
     for count in FEW:
         values = []
         for repeat in range(repeats):
             some = digits.sample(frac=1, random_state=seed + repeat).groupby("Writer").head(count)
             writers = writer_scores(some)
-            values.append(roc_auc(writers["Student"].to_numpy(bool), writers["Score"].to_numpy()))
+            values.append(roc_auc_score(writers["Student"], writers["Score"]))
         found[count] = float(np.mean(values))
     return found
 
@@ -91,18 +93,18 @@ def write_writers_report(
         for frame, scores in zip((digits, training), staged, strict=True)
     )
     truth = writers["Student"].to_numpy(bool)
-    auc = roc_auc(truth, writers["Score"].to_numpy())
+    auc = roc_auc_score(truth, writers["Score"])
     low, high = bootstrap_auc(writers)
-    per_digit = roc_auc(digits["Student"].to_numpy(bool), digits["Score"].to_numpy())
-    by_mean = roc_auc(truth, writers["MeanScore"].to_numpy())
-    known_by_mean = roc_auc(known["Student"].to_numpy(bool), known["MeanScore"].to_numpy())
+    per_digit = roc_auc_score(digits["Student"], digits["Score"])
+    by_mean = roc_auc_score(truth, writers["MeanScore"])
+    known_by_mean = roc_auc_score(known["Student"], known["MeanScore"])
     cut = best_cut(known)
     said = writers["Score"].to_numpy() > cut
     right = accuracy(truth, said)
     balanced = float((said[truth].mean() + (~said[~truth]).mean()) / 2)
-    held_out = roc_auc(known["Student"].to_numpy(bool), known["Score"].to_numpy())
+    held_out = roc_auc_score(known["Student"], known["Score"])
     counts = auc_by_count(digits)
-    by_class = {int(k): roc_auc(g["Student"].to_numpy(bool), g["Score"].to_numpy()) for k, g in digits.groupby("Digit")}
+    by_class = {int(k): roc_auc_score(g["Student"], g["Score"]) for k, g in digits.groupby("Digit")}
     students, employees = int(truth.sum()), int((~truth).sum())
     metrics = {
         "auc_per_writer": auc,
@@ -135,41 +137,33 @@ def write_writers_report(
     save_lines(
         figures / "digits_seen.png", list(counts), {"AUC": list(counts.values())}, "digits seen", "AUC", "More digits"
     )
-    text = [
-        f"Shown the digits of a writer it has never seen, the model tells students from employees with an AUC of "
-        f"{auc:.3f} ({low:.3f}–{high:.3f}; {students} students, {employees} employees); from one digit "
-        f"{per_digit:.3f}.",
-        "",
-        "# Students or employees",
-        "",
-        "A writer's score is the log-odds of a second stage, which sees mean and spread of the network's scores and of "
-        f"the ink over the writer's digits; the mean of the network's scores alone gives {by_mean:.3f}. Cut at "
-        f"{cut:.2f}, which the training writers chose, it is right for {right} of the writers ({100 * balanced:.1f} % "
-        "when both groups count alike). No writer is "
-        "in both parts; the interval draws writers anew. Among the training writers, each scored by a model that "
-        f"has not seen them, the AUC is {held_out:.3f} ({len(known)} writers; by the mean alone "
-        f"{known_by_mean:.3f}).",
-        "",
-        "The two groups wrote for different collections of NIST (SD-1 and SD-3): part of the signal may be how they "
-        "were asked and scanned, not how old they are.",
-        "",
-        "![Writers](figures/writers.png)",
-        "",
-        *_two_rows("digits seen of each writer", "AUC per writer, by the mean", counts),
-        "",
-        "![More digits](figures/digits_seen.png)",
-        "",
-        *_two_rows("class of the single digit", "AUC per digit", by_class),
-        "",
-    ]
     with atomic_write(folder / "report.md") as file:
-        file.write("\n".join(text))
+        file.write(f"""\
+Shown the digits of an unseen writer, the model tells students from employees with an AUC of {auc:.3f} \
+({low:.3f}–{high:.3f}; {students} students, {employees} employees); from one digit {per_digit:.3f}.
+
+# Students or employees
+
+A writer's score is the log-odds of a second stage, which sees mean and spread of the network's scores and of the ink
+over the writer's digits; the mean of the network's scores alone gives {by_mean:.3f}. With the threshold {cut:.2f},
+chosen on the training writers, it is right for {right} of the writers ({100 * balanced:.1f} % when both groups count
+alike). No writer is in both parts; the interval resamples writers. Among the training writers, each scored by a model
+that has not seen them, the AUC is {held_out:.3f} ({len(known)} writers; by the mean alone {known_by_mean:.3f}).
+
+The two groups wrote for different collections of NIST (SD-1 and SD-3): part of the signal may be how they were asked
+and scanned, not how old they are.
+
+![Writers](figures/writers.png)
+
+{_row("digits seen of each writer", "AUC per writer, by the mean", counts)}
+
+![More digits](figures/digits_seen.png)
+
+{_row("class of the single digit", "AUC per digit", by_class)}
+""")
     return folder / "report.md"
 
 
-def _two_rows(head: str, row: str, values: dict[int, float]) -> list[str]:
-    return [
-        " | ".join([f"| {head}", *map(str, values)]) + " |",
-        "|---" * (1 + len(values)) + "|",
-        " | ".join([f"| {row}", *(f"{v:.3f}" for v in values.values())]) + " |",
-    ]
+def _row(head: str, name: str, values: dict[int, float]) -> str:
+    cells = [name, *(f"{v:.3f}" for v in values.values())]
+    return tabulate([cells], [head, *map(str, values)], tablefmt="github", disable_numparse=True)

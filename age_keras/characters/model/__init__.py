@@ -1,0 +1,1 @@
+"""The network, its calibrated last layer, and test-time augmentation."""

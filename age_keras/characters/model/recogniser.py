@@ -1,92 +1,15 @@
 """The recogniser of digits and letters: convolution for what, recurrence for order, attention for where."""
 
-import dataclasses
-import numbers
 from collections.abc import Sequence
-from typing import Literal
 
 import keras
+import numpy as np
 from keras import layers
 
+from age_keras.characters.config import RecogniserConfig
 from age_keras.characters.model.attention import DotProductAttention, PositionEmbedding
-from age_keras.characters.model.calibrated import CalibratedSoftmax
-from age_keras.config.choices import refuse_unknown_names
+from age_keras.characters.model.calibrated_softmax import CalibratedSoftmax
 from age_keras.errors import InputError
-
-
-@dataclasses.dataclass(frozen=True)
-class RecogniserConfig:
-    """The shape of a recogniser. The defaults have about 265,000 parameters for ten classes.
-
-    Args:
-        detail: filters of the 3x3 convolutions at full resolution before the stem, without padding: what each drops,
-            a pixel at every side, is the margin.
-        stem: filters of the convolution that halves the image: it sees 5x5 pixels, alone or through `detail` (then it
-            is 3x3), has stride 2 and no padding; 0 leaves it out.
-        stages: filters of the 3x3 convolutions: one tuple per resolution, each after the first opens with stride 2;
-            an empty one leaves its resolution out.
-        sequence: how the map of features becomes a sequence: its columns, left to right, or its rows, top to bottom.
-        encoder: what reads the sequence: a recurrent layer or transformer blocks.
-        recurrence: the recurrent cell; "none" leaves the sequence as it is.
-        bidirectional: also read the sequence backwards.
-        units: width of the recurrent state (each way), of the transformer and of the sequence before it.
-        blocks: transformer blocks.
-        attention: how the sequence becomes one vector: "none" takes its mean, "dot" one head of scaled dot-product
-            attention, "multihead" `heads` of them.
-        heads: heads of "multihead" and of the transformer blocks.
-        dropout: before the last layer.
-        normalise: batch normalisation after each convolution.
-        unroll: write the recurrence out step by step: a few steps only, and it makes the file exportable to LiteRT.
-
-    Raises:
-        InputError: a name is unknown, a size is not positive, or there is no convolution.
-    """
-
-    detail: tuple[int, ...] = (16,)
-    stem: int = 32
-    stages: tuple[tuple[int, ...], ...] = ((32,), (64, 64, 96))
-    sequence: Literal["columns", "rows"] = "columns"
-    encoder: Literal["rnn", "transformer"] = "rnn"
-    recurrence: Literal["lstm", "gru", "none"] = "gru"
-    bidirectional: bool = True
-    units: int = 64
-    blocks: int = 2
-    attention: Literal["none", "dot", "multihead"] = "multihead"
-    heads: int = 4
-    dropout: float = 0.2
-    normalise: bool = True
-    unroll: bool = True
-
-    def __post_init__(self):
-        refuse_unknown_names(self)
-        if not _are_filters(self.detail):
-            raise InputError(
-                f"`detail` is a tuple of positive numbers of filters, such as (16,). Received: detail={self.detail!r}."
-            )
-        if not isinstance(self.stages, tuple | list) or not all(map(_are_filters, self.stages)):
-            raise InputError(
-                "`stages` is a tuple of tuples of positive numbers of filters, such as ((32,), (64, 96)). "
-                f"Received: stages={self.stages!r}."
-            )
-        for name, least in (("stem", 0), ("units", 1), ("blocks", 1), ("heads", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Integral) or value < least:
-                raise InputError(f"`{name}` must be a number of at least {least}. Received: {name}={value!r}.")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"`dropout` must lie in [0, 1). Received: dropout={self.dropout}.")
-        if not (self.detail or self.stem or any(self.stages)):
-            raise InputError("a recogniser needs a convolution: give `detail`, `stem` or `stages`.")
-
-
-def _are_filters(value) -> bool:
-    return isinstance(value, tuple | list) and all(isinstance(n, numbers.Integral) and n > 0 for n in value)
-
-
-def small_config() -> RecogniserConfig:
-    """A recogniser of fewer than 25,000 parameters."""
-    return RecogniserConfig(
-        detail=(), stem=12, stages=((16, 16), (24, 24)), units=24, heads=2, bidirectional=False, dropout=0.0
-    )
 
 
 def build_recogniser(
@@ -99,10 +22,10 @@ def build_recogniser(
     """Builds a recogniser with fresh weights.
 
     Args:
-        config: its shape. Defaults to `RecogniserConfig()`.
-        classes: the number of classes, or their names.
-        image_size: side of the images in pixels, at least 12.
-        channels: 1 or 3.
+        config: Its shape. Defaults to `RecogniserConfig()`.
+        classes: Number of classes, or their names. Defaults to 10.
+        image_size: Side of the images in pixels, at least 12. Defaults to 28.
+        channels: 1 or 3. Defaults to 1.
 
     Returns:
         A flat functional model: `pixels` (N, S, S, channels), 0-255, bright ink on a dark ground, to `probabilities`
@@ -136,6 +59,13 @@ def build_recogniser(
 def logits_model(model: keras.Model) -> keras.Model:
     """The same network up to its logits: what temperature scaling and attacks work on."""
     return keras.Model(model.input, model.get_layer("logits").output, name="logits")
+
+
+def predict_probabilities(model: keras.Model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
+    """`(N, classes)` float32 of images `uint8 (N, S, S)`."""
+    if not len(images):
+        return np.zeros((0, model.output_shape[-1]), np.float32)
+    return model.predict(images[..., None], batch_size=batch_size, verbose=0)
 
 
 def _convolutions(config):
@@ -179,8 +109,7 @@ def _recurrence(x, config):
 
 
 def _transformer(x, config):
-    width = config.units
-    heads = max(h for h in range(1, config.heads + 1) if width % h == 0)
+    width, heads = config.units, config.heads
     x = PositionEmbedding(name="position")(x)
     for i in range(config.blocks):
         name = f"block{i + 1}"

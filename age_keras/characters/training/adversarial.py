@@ -2,42 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
 
 import keras
 import tensorflow as tf
 
-
-@dataclasses.dataclass(frozen=True)
-class Adversary:
-    """Who disturbs the training images, within L∞ distance `epsilon` of pixels scaled to 0-1.
-
-    Args:
-        kind: "fgsm": one step from a random start (Wong, Rice & Kolter 2020); "pgd": several (Madry et al. 2018);
-            "growing": several whose number grows from one to `steps` over the training (Cai et al. 2018), at little
-            more than half the cost of PGD.
-        epsilon: the farthest a pixel may go. Defaults to 0.3.
-        steps: of PGD, at most. Defaults to 5.
-        step_size: of one step, as a fraction of epsilon. Defaults to 2.5 / steps, at most 1.25.
-        warm_up: fraction of the training in which epsilon grows from 0. Defaults to 0.2.
-        clean: share of the loss that is on the untouched images. Defaults to 0.
-    """
-
-    kind: Literal["fgsm", "pgd", "growing"] = "growing"
-    epsilon: float = 0.3
-    steps: int = 5
-    step_size: float | None = None
-    warm_up: float = 0.2
-    clean: float = 0.0
-
-    def steps_at(self, progress: float | tf.Tensor) -> int | tf.Tensor:
-        """How many steps it takes when `progress` (0-1) of the training is done."""
-        if self.kind == "fgsm":
-            return 1
-        if self.kind == "pgd":
-            return self.steps
-        return tf.minimum(self.steps, 1 + tf.cast(progress * self.steps, tf.int32))
-
+from age_keras.characters.calibration import fit_confidence
+from age_keras.characters.config import Adversary, Confidence, RecogniserConfig, RecogniserTraining
+from age_keras.characters.data.characters import Characters
+from age_keras.characters.model.recogniser import logits_model, predict_probabilities
+from age_keras.characters.training.train import train_recogniser
+from age_keras.characters.training.train_seed import fresh_recogniser, save_model
+from age_keras.run.folder import Run
 
 WATCHED = 50
 """Images of each validation batch that are attacked after each epoch."""
@@ -118,7 +93,7 @@ def perturb(
     Returns:
         Images of the same shape, each pixel within 255 · epsilon of the original and within 0-255.
     """
-    steps = adversary.steps_at(progress)
+    steps = attack_steps(adversary, progress)
     grown = tf.minimum(progress / adversary.warm_up, 1.0) if adversary.warm_up else 1.0
     epsilon = 255.0 * adversary.epsilon * grown
     size = adversary.step_size or tf.minimum(1.25, 2.5 / tf.cast(steps, tf.float32))
@@ -136,3 +111,54 @@ def perturb(
     start = tf.clip_by_value(start, 0.0, 255.0)
     _, moved = tf.while_loop(lambda count, _: count < steps, step, (0, start))
     return tf.stop_gradient(moved)
+
+
+def attack_steps(adversary: Adversary, progress: float | tf.Tensor) -> int | tf.Tensor:
+    """How many steps the adversary takes when `progress` (0-1) of the training is done."""
+    if adversary.kind == "fgsm":
+        return 1
+    if adversary.kind == "pgd":
+        return adversary.steps
+    return tf.minimum(adversary.steps, 1 + tf.cast(progress * adversary.steps, tf.int32))
+
+
+def train_robust(
+    run: Run,
+    shape: RecogniserConfig,
+    training: RecogniserTraining,
+    adversary: Adversary,
+    confidence: Confidence,
+    parts: dict[str, Characters],
+    seed: int,
+) -> tuple[keras.Model, list[dict[str, float]]]:
+    """Trains, calibrates and saves one robust recogniser, or resumes it.
+
+    Args:
+        run: The run's folder; the model is `checkpoints/robust.keras`.
+        shape: The recogniser's shape.
+        training: How it is trained.
+        adversary: What disturbs its images.
+        confidence: What it promises on clean images.
+        parts: "train", "validation" and "test".
+        seed: Seed of weights, order and random starts.
+
+    Returns:
+        The model, and one row per epoch.
+    """
+    train = parts["train"]
+    model = fresh_recogniser(shape, train, seed)
+    steps = training.epochs * (len(train) // training.batch_size)
+    history = train_recogniser(
+        AdversarialTrainer(model, adversary, steps),
+        train,
+        parts["validation"],
+        training,
+        seed=seed,
+        state=run.file("state", "robust.npz"),
+        tensorboard=run.file("tensorboard", "robust"),
+        name="robust",
+    )
+    held = predict_probabilities(logits_model(model), parts["validation"].images)
+    model.get_layer("probabilities").calibrate(**fit_confidence(parts["validation"].labels, held, confidence))
+    save_model(model, run.file("checkpoints", "robust.keras"))
+    return model, history

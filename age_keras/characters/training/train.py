@@ -1,72 +1,18 @@
-"""How a recogniser is trained: augmented batches, a schedule, averaged weights, and going on where it stopped."""
+"""How a recogniser is trained: augmented batches, a schedule, averaged weights, and resuming where it stopped."""
 
-import dataclasses
+import math
 from pathlib import Path
-from typing import Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
+from age_keras.characters.config import RecogniserTraining
 from age_keras.characters.data.characters import Characters
-from age_keras.characters.data.warp import WarpSettings, warp_batch
-from age_keras.characters.training.averaging import AveragedAdamW, AveragedSGD
-from age_keras.characters.training.keeper import Keeper, ProgressBar
-from age_keras.characters.training.schedules import Schedule, learning_rate
-from age_keras.config.choices import refuse_unknown_names
+from age_keras.characters.data.warp import warp_batch
+from age_keras.characters.training.callbacks import Checkpointer, ProgressBar
 from age_keras.errors import InputError
-
-
-@dataclasses.dataclass(frozen=True)
-class RecogniserTraining:
-    """How a recogniser is trained.
-
-    Args:
-        epochs: passes over the training part.
-        batch_size: images a step.
-        optimizer: AdamW, or SGD (plain where momentum is 0).
-        learning_rate: the highest of the schedule.
-        momentum: of SGD.
-        weight_decay: of AdamW.
-        schedule: "one-cycle", "cosine" or "constant".
-        label_smoothing: share of the target spread over all classes.
-        ema: decay of the running average of the weights, which is what is validated and kept; less in a training of
-            few steps (at most 1 - 12 / steps); 0 turns it off.
-        augment: warp the digits (see `warp`).
-        warp: how far.
-        keep: the weights kept: of the "last" epoch, or of the "best" by loss on the validation part.
-        patience: stop after so many epochs without a better validation loss; 0 never stops early.
-
-    Raises:
-        InputError: a name is unknown, or a number is out of its range.
-    """
-
-    epochs: int = 40
-    batch_size: int = 128
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 5e-3
-    momentum: float = 0.0
-    weight_decay: float = 0.02
-    schedule: Schedule = "one-cycle"
-    label_smoothing: float = 0.05
-    ema: float = 0.999
-    augment: bool = True
-    warp: WarpSettings = dataclasses.field(default_factory=lambda: WarpSettings(width=0.6))
-    keep: Literal["last", "best"] = "last"
-    patience: int = 0
-
-    def __post_init__(self):
-        refuse_unknown_names(self)
-        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
-            value = getattr(self, name)
-            if value < least:
-                raise InputError(f"`{name}` must be at least {least}. Received: {name}={value}.")
-        if self.learning_rate <= 0:
-            raise InputError(f"`learning_rate` must be positive. Received: learning_rate={self.learning_rate}.")
-        for name in ("momentum", "label_smoothing", "ema"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise InputError(f"`{name}` must lie in [0, 1). Received: {name}={value}.")
 
 
 def train_recogniser(
@@ -84,32 +30,34 @@ def train_recogniser(
     """Trains a model in place.
 
     Args:
-        model: from `build_recogniser` with the same seed set, or what wraps it for adversarial training.
-        train: what it learns from.
-        validation: what is measured after each epoch, with the averaged weights.
-        training: see `RecogniserTraining`.
-        seed: of order and augmentation; epoch e is a function of (seed, e) only.
-        state: the file that a stopped training goes on from; written after each epoch. Defaults to none.
+        model: From `build_recogniser` with the same seed set, or an `AdversarialTrainer` around it.
+        train: The characters it learns from.
+        validation: The characters that are evaluated after each epoch, with the averaged weights.
+        training: See `RecogniserTraining`.
+        seed: Seed of order and augmentation; epoch e is a function of (seed, e) only. Defaults to 0.
+        state: File from which a stopped training is resumed, written after each epoch. Defaults to none.
         tensorboard: TensorBoard's folder. Defaults to none.
-        name: shown beside the progress bar.
-        callbacks: further callbacks.
+        name: Label of the progress bar. Defaults to "recogniser".
+        callbacks: Further callbacks. Defaults to none.
 
     Returns:
-        A row per epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds (wall).
+        One row per epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds (wall).
 
     Raises:
-        InputError: the loss became NaN, or there are fewer images than a batch.
+        InputError: The loss became NaN, or there are fewer images than a batch.
     """
     steps = len(train) // training.batch_size
     if not steps:
-        raise InputError(f"{len(train)} images do not fill a batch of {training.batch_size}; give a smaller batch.")
+        raise InputError(
+            f"{len(train)} images do not fill a batch of {training.batch_size}; give a smaller batch size."
+        )
     classes = len(train.classes)
     model.compile(
         optimizer=_optimizer(training, steps * training.epochs),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
         metrics=["accuracy"],
     )
-    keeper = Keeper(state, keep=training.keep, patience=training.patience, epochs=training.epochs)
+    keeper = Checkpointer(state, keep=training.keep, patience=training.patience, epochs=training.epochs)
     first = keeper.restore(model)
     if first < training.epochs and not keeper.stopped:
         watch = [keeper]  # Before the swap: at the end of a validation it sees the averaged weights.
@@ -129,7 +77,7 @@ def train_recogniser(
             verbose=0,
         )
     if not keeper.history or not np.isfinite(keeper.history[-1]["loss"]):
-        raise InputError("the loss became NaN; give a lower --training.learning-rate.")
+        raise InputError("The loss became NaN; give a lower --training.learning-rate.")
     keeper.finish(model)
     return keeper.history
 
@@ -159,13 +107,6 @@ def augmented_batches(
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8)
 
 
-def predict_probabilities(model: keras.Model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
-    """`(N, classes)` float32 of images `uint8 (N, S, S)`."""
-    if not len(images):
-        return np.zeros((0, model.output_shape[-1]), np.float32)
-    return model.predict(images[..., None], batch_size=batch_size, verbose=0)
-
-
 def _plain_batches(characters: Characters, classes: int) -> tf.data.Dataset:
     labels = np.eye(classes, dtype=np.float32)[characters.labels]
     return tf.data.Dataset.from_tensor_slices((characters.images[..., None], labels)).batch(500)
@@ -175,9 +116,75 @@ def _optimizer(training: RecogniserTraining, total_steps: int) -> keras.optimize
     rate = learning_rate(training.schedule, training.learning_rate, total_steps)
     # An average must not span more than a twelfth of the training, or the first weights stay in it.
     decay = min(training.ema, max(0.0, 1 - 12 / total_steps))
-    average = {"use_ema": True, "ema_momentum": decay} if training.ema else {}
+    options = {"use_ema": True, "ema_momentum": decay} if training.ema else {}
+    options["weight_decay"] = training.weight_decay
     if training.optimizer == "sgd":
-        return AveragedSGD(rate, momentum=training.momentum, **average)
-    optimizer = AveragedAdamW(rate, weight_decay=training.weight_decay, **average)
+        optimizer = AveragedSGD(rate, momentum=training.momentum, **options)
+    else:
+        optimizer = AveragedAdamW(rate, **options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embedding"])
     return optimizer
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear rise from a twentieth of the peak, then half a cosine down to `peak * floor`.
+
+    With a rise over a sixth of the steps it is the one-cycle policy (Smith & Topin 2018) with a cosine end.
+
+    Args:
+        peak: the highest learning rate.
+        total_steps: optimizer steps of the whole training.
+        rise: fraction of the steps that the rate rises in.
+        floor: fraction of the peak left at the end. Defaults to 0.001.
+    """
+
+    def __init__(self, peak, total_steps, rise, floor=1e-3):
+        self.peak, self.total_steps, self.rise, self.floor = peak, total_steps, rise, floor
+
+    def __call__(self, step):
+        done = ops.minimum(ops.cast(step, "float32") / max(self.total_steps, 1), 1.0)
+        up = 0.05 + 0.95 * done / max(self.rise, 1e-6)
+        fall = ops.maximum(done - self.rise, 0.0) / (1.0 - self.rise)
+        down = self.floor + (1.0 - self.floor) * 0.5 * (1.0 + ops.cos(math.pi * fall))
+        return self.peak * ops.where(done < self.rise, up, down)
+
+    def get_config(self):
+        return {"peak": self.peak, "total_steps": self.total_steps, "rise": self.rise, "floor": self.floor}
+
+
+def learning_rate(schedule: str, peak: float, total_steps: int) -> float | WarmupCosine:
+    """The learning rate of a training of `total_steps` steps, as Keras' optimizers take it."""
+    if schedule == "constant":
+        return peak
+    return WarmupCosine(peak, total_steps, rise=0.15 if schedule == "one-cycle" else 0.02)
+
+
+class _WarmAverage:
+    """`ema_momentum` is a ceiling: at step t the decay is min(ceiling, (1 + t) / (10 + t)).
+
+    With a constant decay the first weights, which are noise, stay in the average for thousands of steps. The rule is
+    that of TensorFlow's `tf.train.ExponentialMovingAverage(num_updates=t)`.
+    """
+
+    @property
+    def ema_momentum(self):
+        step = ops.cast(self.iterations, "float32")
+        return ops.minimum(self._ceiling, (1.0 + step) / (10.0 + step))
+
+    @ema_momentum.setter
+    def ema_momentum(self, ceiling):
+        self._ceiling = ceiling
+
+    def get_config(self):
+        return {**super().get_config(), "ema_momentum": self._ceiling}
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class AveragedAdamW(_WarmAverage, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` with an average whose decay grows to `ema_momentum`."""
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class AveragedSGD(_WarmAverage, keras.optimizers.SGD):
+    """`keras.optimizers.SGD` with an average whose decay grows to `ema_momentum`."""

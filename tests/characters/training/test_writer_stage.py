@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from age_keras.characters.evaluation.classification import roc_auc
-from age_keras.characters.training.writers import WriterStage
+from age_keras.characters.training.writer_stage import WriterStage
 
 
 def _hands(writers, each, seed, first=0):
@@ -23,8 +23,8 @@ def test_it_reads_from_the_spread_what_no_single_digit_says():
     measures, classes, who, truth = _hands(40, 20, 1, first=1000)
     names, scores = stage.score(measures, classes, who)
     np.testing.assert_array_equal(names, np.arange(1000, 1040))
-    assert roc_auc(names % 2 == 1, scores) > 0.95
-    assert roc_auc(truth == 1, measures[:, 0] - 5 * classes) == pytest.approx(0.5, abs=0.06)
+    assert roc_auc_score(names % 2 == 1, scores) > 0.95
+    assert roc_auc_score(truth == 1, measures[:, 0] - 5 * classes) == pytest.approx(0.5, abs=0.06)
 
 
 def test_bags_are_of_one_writer_each_and_about_their_size():

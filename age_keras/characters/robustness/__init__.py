@@ -1,0 +1,1 @@
+"""Measuring a recogniser under attack, under corruption, and on images that show no digit."""
