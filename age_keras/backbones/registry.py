@@ -61,6 +61,7 @@ class BackboneSpec:
         image_size: the side, in pixels, that the published weights were trained at.
         min_image_size: the smallest side that builds.
         size_multiple: sides must be multiples of this. Defaults to 1.
+        size_rule: Raises `InputError` for a side that does not fit for another reason. Defaults to None: there is none.
         mean, std: what the first layer expects: (pixel / 255 - mean) / std, per RGB channel.
         channel_order: `rgb` or `bgr` ("caffe" preprocessing).
         cam_layer: the layer whose output Grad-CAM reads: (N, h, w, C), or tokens (N, T, C).
@@ -94,6 +95,7 @@ class BackboneSpec:
     paper_parameters: float = 0.0
     min_image_size: int = 32
     size_multiple: int = 1
+    size_rule: Callable[[int], Any] | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     channel_order: Literal["rgb", "bgr"] = "rgb"
@@ -119,6 +121,8 @@ class BackboneSpec:
                 f"image_size={image_size} does not fit {self.name}: use a multiple of {self.size_multiple}, "
                 f"e.g. {near}."
             )
+        if self.size_rule:
+            self.size_rule(image_size)
 
 
 _SPECS: dict[str, BackboneSpec] = {}

@@ -22,7 +22,7 @@ def main(
     """Writes a contact sheet of patches and their augmented copies, to be looked at before a training.
 
     Args:
-        folder: the folder of pages, or `none` for made-up pages.
+        folder: the folder of pages, or `none` for synthetic pages.
         policy: none, published or handwriting.
         strength: multiplies every range of the policy, 0 to 3.
         out: the PNG file.
@@ -41,19 +41,18 @@ def main(
     from age_keras.config.pages import PageSettings
     from age_keras.data.batches.augment import get_policy
     from age_keras.data.batches.views import view_keys
-    from age_keras.data.contact_sheet import write_contact_sheet
-    from age_keras.data.preview import choose_patches, made_up_pages
+    from age_keras.data.preview import choose_patches, synthetic_pages, write_contact_sheet
 
     augment = get_policy(policy, strength)
     settings = PageSettings(image_size=image_size)
     if folder == "none":
-        with made_up_pages(patches, seed) as made_up:
-            pixels, captions = choose_patches(made_up, None, settings, patches, seed)
+        with synthetic_pages(patches, seed) as synthetic:
+            pixels, captions = choose_patches(synthetic, None, settings, patches, seed)
     else:
         pixels, captions = choose_patches(Path(folder), labels, settings, patches, seed)
     keys = np.arange(len(pixels), dtype=np.uint64)
     copies = [augment(pixels, view_keys(keys, view, seed)).numpy() for view in range(views)]
-    source = "made-up pages" if folder == "none" else Path(folder).resolve().name
+    source = "synthetic pages" if folder == "none" else Path(folder).resolve().name
     title = f"Augmentation policy “{policy}”, strength {strength:g}, on {source}"
     write_contact_sheet(out, pixels, copies, captions, title)
     print(f"{out}: {len(pixels)} patches, {views} copies each.")

@@ -16,9 +16,11 @@ from tabulate import tabulate
 
 from age_keras.data.patches.pages import ink_threshold
 from age_keras.explain.cam import SIGNED, Explainer
-from age_keras.explain.erasing import blocks, curve, gains, order_of, random_curves
 from age_keras.explain.page_figure import TITLES
 
+BLOCKS = 12  # Places across a patch, erased one after the other.
+STEPS = 10
+RANDOM_ORDERS = 3
 RANDOMISED, STABLE = 0.5, 0.5  # A map is doubted above and below these correlations.
 
 
@@ -96,20 +98,20 @@ def faithfulness(
     after = {method: explainer.maps(moved, method, paper) for method in methods}
     with shuffled_weights(explainer.model, seed):
         without = {method: explainer.maps(patches, method, paper) for method in methods}
-    random = random_curves(explainer, patches, ink, paper, np.random.default_rng(seed))
+    random = _random_curves(explainer, patches, ink, paper, np.random.default_rng(seed))
     results = []
     for method, maps in own.items():
         signed = method in SIGNED
         older, younger = (
             np.stack(
                 [
-                    curve(explainer, patch, paper, order_of(sign * values, inked))
+                    _curve(explainer, patch, paper, _erasing_order(sign * values, inked))
                     for patch, values, inked in zip(patches, maps, ink, strict=True)
                 ]
             )
             for sign in (1, -1)
         )
-        deletion, insertion = gains(older, younger, random, signed)
+        deletion, insertion = _gains(older, younger, random, signed)
         results.append(
             Faithfulness(
                 backbone=explainer.name,
@@ -166,6 +168,53 @@ def shuffled_weights(model: keras.Model, seed: int = 0) -> Iterator[None]:
         model.set_weights(kept)
 
 
+def _blocks(values: np.ndarray) -> np.ndarray:
+    """Means over the places, float (BLOCKS * BLOCKS,)."""
+    return cv2.resize(values.astype(np.float32), (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA).ravel()
+
+
+def _erasing_order(values: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """The places that have ink, highest value first."""
+    inked, means = np.flatnonzero(_blocks(ink)), _blocks(values)
+    return inked[np.argsort(-means[inked], kind="stable")]
+
+
+def _curve(explainer: Explainer, patch: np.ndarray, paper: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Answers in years when places are erased in an order: (STEPS + 1,), from the whole patch to all ink gone."""
+    side = np.arange(explainer.side) * BLOCKS // explainer.side
+    place = side[:, None] * BLOCKS + side
+    rank = np.full(BLOCKS * BLOCKS, len(order))
+    rank[order] = np.arange(len(order))
+    gone = rank[place][..., None] < np.linspace(0, len(order), STEPS + 1).round()[:, None, None, None]
+    return explainer.ages(np.where(gone, paper, patch).astype(np.float32))
+
+
+def _random_curves(explainer, patches, ink, paper, rng) -> np.ndarray:
+    """(P, RANDOM_ORDERS, STEPS + 1)."""
+    return np.stack(
+        [
+            [
+                _curve(explainer, patch, paper, rng.permutation(np.flatnonzero(_blocks(inked))))
+                for _ in range(RANDOM_ORDERS)
+            ]
+            for patch, inked in zip(patches, ink, strict=True)
+        ]
+    )
+
+
+def _gains(older: np.ndarray, younger: np.ndarray, random: np.ndarray, signed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Deletion and insertion of each patch, (P,) years.
+
+    Inserting what looks older first passes through the same patches as erasing what looks younger first, backwards.
+    """
+    if signed:
+        middle = random.mean(axis=1)
+        return (middle - older).mean(axis=1), (younger - middle).mean(axis=1)
+    start, end = older[:, :1], older[:, -1:]
+    far = np.abs(random - start[:, None]).mean(axis=(1, 2)), np.abs(random - end[:, None]).mean(axis=(1, 2))
+    return np.abs(older - start).mean(axis=1) - far[0], np.abs(younger - end).mean(axis=1) - far[1]
+
+
 def _ink(patch: np.ndarray) -> np.ndarray:
     grey = patch[..., 0] if patch.shape[-1] == 1 else cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
     return grey <= ink_threshold(grey)
@@ -203,7 +252,7 @@ def _correlation(first: np.ndarray, second: np.ndarray, ink: np.ndarray) -> floa
 
     found = []
     for a, b, inked in zip(first, second, ink, strict=True):
-        places = np.flatnonzero(blocks(inked))
-        a, b = (rankdata(blocks(m)[places]) for m in (a, b))
+        places = np.flatnonzero(_blocks(inked))
+        a, b = (rankdata(_blocks(m)[places]) for m in (a, b))
         found.append(abs(np.corrcoef(a, b)[0, 1]) if len(places) > 2 and a.std() and b.std() else 0.0)
     return float(np.mean(found))

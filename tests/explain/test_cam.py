@@ -16,8 +16,7 @@ from age_keras.backbones.registry import get_spec
 from age_keras.config.model import ModelConfig
 from age_keras.errors import InputError
 from age_keras.explain.attention import AttentionRollout
-from age_keras.explain.cam import SIGNED, Explainer
-from age_keras.explain.formulas import YEARS
+from age_keras.explain.cam import SIGNED, YEARS, Explainer
 from age_keras.explain.token_grid import cam_layers, fold_tokens, tapped
 from age_keras.models.age import build_age_model
 

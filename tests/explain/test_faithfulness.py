@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from age_keras.explain.cam import Explainer
-from age_keras.explain.erasing import STEPS
-from age_keras.explain.faithfulness import faithfulness, faithfulness_table, shuffled_weights
+from age_keras.explain.faithfulness import STEPS, faithfulness, faithfulness_table, shuffled_weights
 
 SIDE = 48
 

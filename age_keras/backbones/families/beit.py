@@ -21,24 +21,19 @@ PATCH = 16
 CLASS_OFFSETS = 3  # of the bias table: class to place, place to class, class to itself
 
 
-def _dense(x, units, name, activation=None, use_bias=True):
-    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return keras.layers.Dense(units, activation, use_bias, kernel_initializer=initializer, name=name)(x)
-
-
 def _norm(x, name):
     return layers.LayerNorm(epsilon=EPSILON, name=name)(x)
 
 
 def _block(x, num_heads, grid, mlp_ratio, init_values, drop_path, name):
     shortcut, width = x, x.shape[-1]
-    x = _dense(_norm(x, f"{name}.norm1"), 3 * width, f"{name}.attn.qkv", use_bias=False)
+    x = layers.dense(_norm(x, f"{name}.norm1"), 3 * width, f"{name}.attn.qkv", use_bias=False)
     x = layers.TokenAttention(num_heads, grid, name=f"{name}.attn")(x)
-    x = _dense(x, width, f"{name}.attn.proj")
+    x = layers.dense(x, width, f"{name}.attn.proj")
     x = layers.LayerScale(init_values, name=f"{name}.gamma_1")(x)
     x = shortcut = layers.residual(shortcut, x, drop_path, f"{name}.attn.add")
-    x = _dense(_norm(x, f"{name}.norm2"), int(width * mlp_ratio), f"{name}.mlp.fc1", layers.gelu)
-    x = layers.LayerScale(init_values, name=f"{name}.gamma_2")(_dense(x, width, f"{name}.mlp.fc2"))
+    x = layers.dense(_norm(x, f"{name}.norm2"), int(width * mlp_ratio), f"{name}.mlp.fc1", layers.gelu)
+    x = layers.LayerScale(init_values, name=f"{name}.gamma_2")(layers.dense(x, width, f"{name}.mlp.fc2"))
     return layers.residual(shortcut, x, drop_path, name)
 
 

@@ -18,11 +18,6 @@ from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 EPSILON = 1e-6  # of every normalisation
 
 
-def _dense(x, units, name, activation=None):
-    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return keras.layers.Dense(units, activation, kernel_initializer=initializer, name=name)(x)
-
-
 def _norm(x, name):
     return layers.LayerNorm(epsilon=EPSILON, name=name)(x)
 
@@ -30,9 +25,9 @@ def _norm(x, name):
 def _block(x, drop_path, name):
     shortcut, width = x, x.shape[-1]
     x = keras.layers.DepthwiseConv2D(7, padding="same", name=f"{name}.conv_dw")(x)
-    x = _dense(_norm(x, f"{name}.norm"), 4 * width, f"{name}.mlp.fc1", layers.gelu)
+    x = layers.dense(_norm(x, f"{name}.norm"), 4 * width, f"{name}.mlp.fc1", layers.gelu)
     x = layers.GlobalResponseNorm(name=f"{name}.mlp.grn")(x)
-    return layers.residual(shortcut, _dense(x, width, f"{name}.mlp.fc2"), drop_path, name)
+    return layers.residual(shortcut, layers.dense(x, width, f"{name}.mlp.fc2"), drop_path, name)
 
 
 def convnext_v2(x, image_size, depths=(3, 3, 9, 3), dims=(96, 192, 384, 768), drop_path_rate=0.0):

@@ -43,12 +43,100 @@ def _downsample(x, name):
     return _convolution(x, 2 * x.shape[-1], f"{name}.reduction.0", 2)
 
 
+def _norm(x, name):
+    return layers.LayerNorm(epsilon=1e-5, name=name)(x)
+
+
+def _branch_scale(layer_scale, name):
+    """The layer that scales a branch; where there is no layer scale, the branch as it is."""
+    return (lambda x: x) if layer_scale is None else layers.LayerScale(layer_scale, name=name)
+
+
+def _transformer(x, drop_path, block, name, scales, prefix="", *, num_heads, mlp_ratio, carriers=0):
+    """Pre-norm attention and MLP, under one of `scales` each, on (N, windows, tokens, C); the last layer is `name`."""
+    width, part = x.shape[-1], f"{block}.{prefix}"
+    branch = layers.dense(_norm(x, f"{part}norm1"), 3 * width, f"{part}attn.qkv")
+    branch = layers.CarrierAttention(num_heads, carriers, name=f"{part}attn")(branch)
+    branch = layers.dense(branch, width, f"{part}attn.proj")
+    x = layers.residual(x, scales[0](branch), drop_path, f"{part}attn.add")
+    branch = layers.dense(_norm(x, f"{part}norm2"), round(mlp_ratio * width), f"{part}mlp.fc1")
+    branch = layers.dense(keras.layers.Activation(layers.gelu, name=f"{part}mlp.act")(branch), width, f"{part}mlp.fc2")
+    return layers.residual(x, scales[1](branch), drop_path, name)
+
+
+def _window_block(x, drop_path, name, layer_scale, **numbers):
+    """Attention within each window."""
+    scales = [_branch_scale(layer_scale, f"{name}.gamma{i}") for i in (3, 4)]
+    x = layers.CellPositionEmbedding(name=f"{name}.pos_embed")(x)
+    return _transformer(x, drop_path, name, name, scales, **numbers)
+
+
+def _hierarchical_block(x, windows, carrier_size, drop_path, name, scales, **numbers):
+    """Attention among the carrier tokens of all windows, then within each window and its own carriers.
+
+    The first two of the four scales are the carriers'.
+    """
+    count, side, width = carrier_size**2, windows * carrier_size, x.shape[-1]
+    # Cropping2D sees (windows, tokens) as rows and columns: the first tokens of each row are the carriers.
+    carriers = keras.layers.Cropping2D(((0, 0), (0, x.shape[2] - count)), name=f"{name}.carriers")(x)
+    x = keras.layers.Cropping2D(((0, 0), (count, 0)), name=f"{name}.cells")(x)
+    x = layers.CellPositionEmbedding(name=f"{name}.pos_embed")(x)
+    carriers = layers.WindowReverse(side, side, name=f"{name}.hat_map")(carriers)
+    carriers = keras.layers.Reshape((1, side * side, width), name=f"{name}.hat_tokens")(carriers)
+    carriers = layers.CellPositionEmbedding(name=f"{name}.hat_pos_embed")(carriers)
+    carriers = _transformer(carriers, drop_path, name, f"{name}.hat_mlp.add", scales[:2], "hat_", **numbers)
+    carriers = keras.layers.Reshape((side, side, width), name=f"{name}.hat_grid")(carriers)
+    carriers = layers.WindowPartition(carrier_size, name=f"{name}.hat_windows")(carriers)
+    x = keras.layers.Concatenate(axis=2, name=f"{name}.tokens")([carriers, x])
+    return _transformer(x, drop_path, name, name, scales[2:], carriers=count, **numbers)
+
+
+def _carrier_tokens(x, windows, carrier_size, name):
+    """`carrier_size` squared averages of each window's surroundings: (N, windows ** 2, carrier_size ** 2, C)."""
+    side, cells = windows * carrier_size, x.shape[1]
+    x = keras.layers.DepthwiseConv2D(3, padding="same", name=f"{name}.pos_embed")(x)
+    strides = cells // side
+    x = keras.layers.AveragePooling2D(cells - (side - 1) * strides, strides, name=f"{name}.to_global_feature.pool")(x)
+    return layers.WindowPartition(carrier_size, name=f"{name}.windows")(x)
+
+
+def _hierarchical_level(x, window_size, carrier_size, blocks, name, layer_scale, propagation, **numbers):
+    """A level of windows with carrier tokens; `blocks` gives the name and the drop path rate of each block.
+
+    With `propagation` the carriers are at last added to their windows' cells, under the scale that the last block has
+    for its carriers' attention: that one layer is called twice.
+    """
+    _, height, width, _ = x.shape
+    windows, count = height // window_size, carrier_size**2
+    carriers = _carrier_tokens(x, windows, carrier_size, f"{name}.global_tokenizer")
+    x = layers.WindowPartition(window_size, name=f"{name}.windows")(x)
+    x = keras.layers.Concatenate(axis=2, name=f"{name}.tokens")([carriers, x])
+    for block, drop_path in blocks.items():
+        scales = [_branch_scale(layer_scale, f"{block}.gamma{i}") for i in (1, 2, 3, 4)]
+        x = _hierarchical_block(x, windows, carrier_size, drop_path, block, scales, **numbers)
+    cells = keras.layers.Cropping2D(((0, 0), (count, 0)), name=f"{name}.cells")(x)
+    if propagation:
+        carriers = keras.layers.Cropping2D(((0, 0), (0, window_size**2)), name=f"{name}.carriers")(x)
+        carriers = layers.CarrierSpread(window_size, name=f"{name}.upsampler")(carriers)
+        cells = keras.layers.Add(name=f"{name}.propagated")([cells, scales[0](carriers)])
+    return layers.WindowReverse(height, width, name=f"{name}.map")(cells)
+
+
+def _window_level(x, window_size, blocks, name, **numbers):
+    """A level of windows that do not see each other; one window, where it covers the map."""
+    _, height, width, _ = x.shape
+    x = layers.WindowPartition(window_size, name=f"{name}.windows")(x)
+    for block, drop_path in blocks.items():
+        x = _window_block(x, drop_path, block, **numbers)
+    return layers.WindowReverse(height, width, name=f"{name}.map")(x)
+
+
 def _convolution_block(x, drop_path, layer_scale, name):
     shortcut, width = x, x.shape[-1]
     x = _batch_norm(_convolution(x, width, f"{name}.conv1", use_bias=True), f"{name}.norm1")
     x = keras.layers.Activation(layers.gelu, name=f"{name}.act1")(x)
     x = _batch_norm(_convolution(x, width, f"{name}.conv2", use_bias=True), f"{name}.norm2")
-    return layers.residual(shortcut, layers.branch_scale(layer_scale, f"{name}.gamma")(x), drop_path, name)
+    return layers.residual(shortcut, _branch_scale(layer_scale, f"{name}.gamma")(x), drop_path, name)
 
 
 def _tiling_window(cells: int, hierarchical: bool) -> int | None:
@@ -136,9 +224,9 @@ def faster_vit(
                 x = _convolution_block(x, rate, layer_scale_conv, block)
         elif hat[level]:
             numbers["propagation"] = do_propagation
-            x = layers.hierarchical_level(x, window_size[level], ct_size, blocks, name, **numbers)
+            x = _hierarchical_level(x, window_size[level], ct_size, blocks, name, **numbers)
         else:
-            x = layers.window_level(x, window_size[level], blocks, name, **numbers)
+            x = _window_level(x, window_size[level], blocks, name, **numbers)
         if level < 3:
             x = _downsample(x, f"{name}.downsample")
     return _batch_norm(x, "norm")
@@ -162,6 +250,7 @@ def _spec(size: int, depths, parameters: int, published: float, gflops: float) -
         family="faster_vit",
         image_size=224,
         min_image_size=128,
+        size_rule=functools.partial(_check_windows, sizes=None, hat=HAT),
         cam_layer="norm",
         cut_points=("patch_embed.conv_down.5", *blocks),
         paper="arXiv:2306.06189",

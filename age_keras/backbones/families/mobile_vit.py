@@ -49,22 +49,17 @@ def _divisible(width: float, by: int = 8) -> int:
     return near + by if near < 0.9 * width else near
 
 
-def _dense(x, units, name, activation=None):
-    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return keras.layers.Dense(units, activation, kernel_initializer=initializer, name=name)(x)
-
-
 def _norm(x, name):
     return layers.LayerNorm(epsilon=EPSILON, name=name)(x)
 
 
 def _transformer(x, drop_path, name):
     shortcut, width = x, x.shape[-1]
-    x = _dense(_norm(x, f"{name}.norm1"), 3 * width, f"{name}.attn.qkv")
-    x = _dense(layers.PlainAttention(HEADS, name=f"{name}.attn")(x), width, f"{name}.attn.proj")
+    x = layers.dense(_norm(x, f"{name}.norm1"), 3 * width, f"{name}.attn.qkv")
+    x = layers.dense(layers.PlainAttention(HEADS, name=f"{name}.attn")(x), width, f"{name}.attn.proj")
     x = shortcut = layers.residual(shortcut, x, drop_path, f"{name}.attn.add")
-    x = _dense(_norm(x, f"{name}.norm2"), 2 * width, f"{name}.mlp.fc1", "silu")
-    return layers.residual(shortcut, _dense(x, width, f"{name}.mlp.fc2"), drop_path, name)
+    x = layers.dense(_norm(x, f"{name}.norm2"), 2 * width, f"{name}.mlp.fc1", "silu")
+    return layers.residual(shortcut, layers.dense(x, width, f"{name}.mlp.fc2"), drop_path, name)
 
 
 def _mobile_vit_block(x, filters, width, depth, drop_path, name):

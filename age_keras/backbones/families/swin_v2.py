@@ -23,11 +23,6 @@ EPSILON = 1e-5  # of every normalisation
 PATCH = 4
 
 
-def _dense(x, units, name, activation=None, use_bias=True):
-    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return keras.layers.Dense(units, activation, use_bias, kernel_initializer=initializer, name=name)(x)
-
-
 def _norm(x, name, gamma="ones"):
     return layers.LayerNorm(epsilon=EPSILON, gamma_initializer=gamma, name=name)(x)
 
@@ -39,16 +34,16 @@ def _block(x, num_heads, window_size, shift, drop_path, name):
     if shift:
         x = layers.CyclicShift(shift, name=f"{name}.shift")(x)
     x = layers.WindowPartition(window, name=f"{name}.windows")(x)
-    x = _dense(x, 3 * channels, f"{name}.attn.qkv", use_bias=False)
+    x = layers.dense(x, 3 * channels, f"{name}.attn.qkv", use_bias=False)
     x = layers.CosineWindowAttention(num_heads, window, height + -height % window, shift, name=f"{name}.attn")(x)
-    x = _dense(x, channels, f"{name}.attn.proj")
+    x = layers.dense(x, channels, f"{name}.attn.proj")
     x = layers.WindowReverse(height, width, name=f"{name}.map")(x)
     if shift:
         x = layers.CyclicShift(-shift, name=f"{name}.unshift")(x)
     # Branches begin as nothing: the norm after each starts with a factor of zero.
     x = shortcut = layers.residual(shortcut, _norm(x, f"{name}.norm1", "zeros"), drop_path, f"{name}.attn.add")
-    x = _dense(x, 4 * channels, f"{name}.mlp.fc1", layers.gelu)
-    x = _dense(x, channels, f"{name}.mlp.fc2")
+    x = layers.dense(x, 4 * channels, f"{name}.mlp.fc1", layers.gelu)
+    x = layers.dense(x, channels, f"{name}.mlp.fc2")
     return layers.residual(shortcut, _norm(x, f"{name}.norm2", "zeros"), drop_path, name)
 
 
@@ -58,7 +53,7 @@ def _merge_patches(x, name):
     if height % 2 or width % 2:
         x = keras.layers.ZeroPadding2D(((0, height % 2), (0, width % 2)), name=f"{name}.pad")(x)
     x = layers.SpaceToDepth(name=f"{name}.merge")(x)
-    x = _dense(x, 2 * channels, f"{name}.reduction", use_bias=False)
+    x = layers.dense(x, 2 * channels, f"{name}.reduction", use_bias=False)
     return _norm(x, f"{name}.norm")
 
 

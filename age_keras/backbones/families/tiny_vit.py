@@ -61,11 +61,6 @@ def _merge_patches(x, width, name):
     return _convolution(x, width, f"{name}.conv3")
 
 
-def _dense(x, units, name, activation=None):
-    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return keras.layers.Dense(units, activation, kernel_initializer=initializer, name=name)(x)
-
-
 def _norm(x, name):
     return layers.LayerNorm(epsilon=EPSILON, name=name)(x)
 
@@ -74,14 +69,14 @@ def _transformer_block(x, num_heads, window_size, drop_path, name):
     shortcut, (_, height, width, channels) = x, x.shape
     x = layers.WindowPartition(window_size, name=f"{name}.windows")(x)
     # Padded cells take part as the norm's offset: the published network does not mask them.
-    x = _dense(_norm(x, f"{name}.attn.norm"), 3 * channels, f"{name}.attn.qkv")
+    x = layers.dense(_norm(x, f"{name}.attn.norm"), 3 * channels, f"{name}.attn.qkv")
     x = layers.OffsetBiasAttention(num_heads, window_size, name=f"{name}.attn")(x)
-    x = _dense(x, channels, f"{name}.attn.proj")
+    x = layers.dense(x, channels, f"{name}.attn.proj")
     x = layers.WindowReverse(height, width, name=f"{name}.map")(x)
     x = layers.residual(shortcut, x, drop_path, f"{name}.add")
     x = shortcut = _convolution(x, None, f"{name}.local_conv", 3)
-    x = _dense(_norm(x, f"{name}.mlp.norm"), channels * EXPANSION, f"{name}.mlp.fc1")
-    x = _dense(_gelu(x, f"{name}.mlp.act"), channels, f"{name}.mlp.fc2")
+    x = layers.dense(_norm(x, f"{name}.mlp.norm"), channels * EXPANSION, f"{name}.mlp.fc1")
+    x = layers.dense(_gelu(x, f"{name}.mlp.act"), channels, f"{name}.mlp.fc2")
     return layers.residual(shortcut, x, drop_path, name)
 
 

@@ -1,4 +1,4 @@
-"""Positions in hierarchical attention: what FasterViT's windows and carrier tokens know of where they are.
+"""Carrier tokens and positions in hierarchical attention: what FasterViT's windows know of where they are.
 
 Hatamizadeh et al. 2023, "FasterViT: Fast Vision Transformers with Hierarchical Attention", arXiv:2306.06189, section
 3.2; the attention bias is that of Swin Transformer V2 (arXiv:2111.09883, section 3.3). Both are small networks of
@@ -95,3 +95,31 @@ class CarrierAttention(_PositionNetwork, WindowAttention):
         config = {**super().get_config(), "carriers": self.carriers}
         config.pop("interleaved")
         return config
+
+
+@keras.saving.register_keras_serializable("age_keras")
+class CarrierSpread(keras.layers.Layer):
+    """Gives each cell of a window the carrier token nearest to it: (N, windows, carriers, C) -> (N, windows, cells, C).
+
+    Args:
+        window_size: the side of a window, in cells.
+    """
+
+    def __init__(self, window_size, **kwargs):
+        super().__init__(**kwargs)
+        self.window_size = int(window_size)
+
+    def build(self, input_shape):
+        side = round(input_shape[2] ** 0.5)
+        nearest = np.arange(self.window_size) * side // self.window_size
+        self.nearest = (nearest[:, None] * side + nearest).reshape(-1).astype("int32")
+
+    def call(self, x):
+        return ops.take(x, self.nearest, axis=2)
+
+    def compute_output_shape(self, input_shape):
+        n, windows, _, channels = input_shape
+        return (n, windows, self.window_size**2, channels)
+
+    def get_config(self):
+        return {**super().get_config(), "window_size": self.window_size}

@@ -12,16 +12,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from age_keras.data.batches import counter
-from age_keras.data.batches import tone as ink
-from age_keras.data.batches import warp as geometry
+from age_keras.data.batches import counter, tone, warp
 from age_keras.errors import InputError
 
 _REFERENCE_SIDE = 400
 """The side of the published patches; ranges that count in pixels are those of a patch of this side."""
 MAX_STRENGTH = 3.0
 AUGMENT_VERSION = 1
-"""Raise it with every change here, in `warp.py`, `ink.py` or `counter.py` that changes a pixel of a copy: features of
+"""Raise it with every change here, in `warp.py`, `tone.py` or `counter.py` that changes a pixel of a copy: features of
 copies are kept."""
 
 
@@ -146,31 +144,31 @@ class Policy(keras.layers.Layer):
         erased = counter.uniform(keys, "erasing", low=0.0) < ranges.erasing
         boxes = counter.uniform(keys, "box", (4,), low=0.0)
         boxes[:, 2:] = ranges.erasing_side * (0.25 + 0.75 * boxes[:, 2:])
-        paper = geometry.paper_colour(patches)
+        paper = warp.paper_colour(patches)
         matrices, meshes = self._maps(keys, height, width)
         thickness = np.clip(draw["thickness"] * min(1.0, width / _REFERENCE_SIDE), -1, 1)
         for i in range(count):
             pixels = patches[i] if channels > 1 else patches[i, :, :, 0]
             if matrices is not None:
-                pixels = geometry.warp(pixels, paper[i], matrices[i], None if meshes is None else meshes[i])
+                pixels = warp.warp(pixels, paper[i], matrices[i], None if meshes is None else meshes[i])
             if thickness[i]:
-                pixels = ink.thicken(pixels, thickness[i])
+                pixels = tone.thicken(pixels, thickness[i])
             changes = {}
             if ranges.contrast:
-                pivot = float(paper[i].mean()) if ranges.contrast_pivot == "paper" else ink.mean_level(pixels)
+                pivot = float(paper[i].mean()) if ranges.contrast_pivot == "paper" else tone.mean_level(pixels)
                 changes |= {"contrast": max(0.0, 1 + draw["contrast"][i]), "pivot": pivot}
             if ranges.brightness:
                 changes |= {"brightness": 255 * draw["brightness"][i]}
             if ranges.texture:
-                texture = ink.paper_texture(pixels.shape, places[i, 1:])
-                pixels, changes = ink.tone(pixels, **changes, noise=texture, deviation=255 * grain[i]), {}
+                texture = tone.paper_texture(pixels.shape, places[i, 1:])
+                pixels, changes = tone.tone(pixels, **changes, noise=texture, deviation=255 * grain[i]), {}
             if ranges.noise:
-                changes |= {"noise": ink.white_noise(pixels.shape, places[i, 0]), "deviation": 255 * ranges.noise}
+                changes |= {"noise": tone.white_noise(pixels.shape, places[i, 0]), "deviation": 255 * ranges.noise}
             if changes:
-                pixels = ink.tone(pixels, **changes)
+                pixels = tone.tone(pixels, **changes)
             if erased[i]:
                 pixels = np.array(pixels)
-                ink.erase(pixels, paper[i], boxes[i])
+                tone.erase(pixels, paper[i], boxes[i])
             out[i] = pixels.reshape(height, width, channels)
         return out
 
@@ -185,7 +183,7 @@ class Policy(keras.layers.Layer):
         ranges = self.ranges
         if not any((ranges.rotation, ranges.shear, ranges.zoom, ranges.aspect, ranges.translation, ranges.elastic)):
             return None, None
-        matrices = geometry.affine_matrices(
+        matrices = warp.affine_matrices(
             height,
             width,
             rotation=counter.uniform(keys, "rotation") * ranges.rotation,
@@ -197,9 +195,9 @@ class Policy(keras.layers.Layer):
         )
         if not ranges.elastic:
             return matrices, None
-        points = (2, geometry.CELLS + 3, geometry.CELLS + 3)
+        points = (2, warp.CELLS + 3, warp.CELLS + 3)
         controls = counter.uniform(keys, "elastic", points) * ranges.elastic * width / _REFERENCE_SIDE
-        return matrices, geometry.meshes(height, width, matrices, controls)
+        return matrices, warp.meshes(height, width, matrices, controls)
 
 
 def get_policy(name: str, strength: float = 1.0) -> Policy:

@@ -110,17 +110,6 @@ def row_batches(
     return dataset.prefetch(_PREFETCHED).with_options(options)
 
 
-def index_batches(keys: np.ndarray, **order) -> tf.data.Dataset:
-    """What `batches` would draw, as numbers: (rows, views, keys of the copies), each int64 (B,).
-
-    Args:
-        keys: uint64 (P,).
-        **order: `batch_size`, `shuffle` and the further arguments of `row_batches`.
-    """
-    number = tf.TensorSpec((None,), tf.int64)
-    return row_batches(lambda rows, view, key: (rows, view, key), [number] * 3, keys, **order)
-
-
 def batches(
     patches: np.ndarray,
     targets: np.ndarray,

@@ -47,7 +47,7 @@ def build_store(
         hashes: of each page's content.
         settings: how pages become patches.
         skip_bad: record a page that cannot be read instead of stopping. Defaults to False.
-        workers: pages decoded at a time. Defaults to `default_workers()`.
+        workers: pages decoded at a time. Defaults to `pages_at_a_time()`.
         progress: show a progress bar. Defaults to True.
 
     Raises:
@@ -65,7 +65,7 @@ def build_store(
             held = lock.acquire()
         with held:
             if not (folder / "index.json").is_file():
-                _Builder(folder, paths, hashes, settings, skip_bad).build(workers or default_workers(), progress)
+                _Builder(folder, paths, hashes, settings, skip_bad).build(workers or pages_at_a_time(), progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
@@ -73,7 +73,7 @@ def build_store(
         raise InputError(f"Patches cannot be kept in {folder.parent} ({reason}): set AGE_KERAS_CACHE.") from error
 
 
-def default_workers() -> int:
+def pages_at_a_time() -> int:
     """Pages decoded at a time: one a processor, at most 8, since each holds a whole page in memory."""
     return min(8, os.cpu_count() or 1)
 

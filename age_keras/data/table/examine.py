@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from age_keras.config.columns import ColumnNames
-from age_keras.data.patches.builder import default_workers
+from age_keras.data.patches.builder import pages_at_a_time
 from age_keras.data.patches.decode import decode_page
 from age_keras.data.table.check import ERROR, Problem, find_problems
 from age_keras.data.table.gather import Gathered, gather
@@ -117,7 +117,7 @@ def examine(
             return str(error).removeprefix(f"{path} ").rstrip(".")
         return None
 
-    with ThreadPoolExecutor(workers or default_workers()) as pool:
+    with ThreadPoolExecutor(workers or pages_at_a_time()) as pool:
         results = tqdm(
             pool.map(reason, rows), total=len(rows), desc="Decoding pages", unit="page", disable=not progress
         )

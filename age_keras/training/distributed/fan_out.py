@@ -68,11 +68,11 @@ def fan_out(
         if left and backend == "ray":
             _with_ray(study, left, parts, bar)
         elif left:
-            workers = study.config.runtime.workers or default_workers()
+            workers = study.config.runtime.workers or trainings_at_a_time()
             _with_processes(study, left, parts, min(workers, len(left)), bar)
 
 
-def default_workers() -> int:
+def trainings_at_a_time() -> int:
     """One a GPU; without, one for every two cores: more are faster for small networks, but each wants its memory."""
     return len(gpus()) or max(1, cores() // 2)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from age_keras.data.batches import counter
 from age_keras.data.batches.augment import get_policy
-from age_keras.data.batches.pipeline import batch_indices, batches, index_batches, row_batches, steps
+from age_keras.data.batches.pipeline import batch_indices, batches, row_batches, steps
 from age_keras.data.batches.views import epoch_views, view_keys
 from age_keras.data.patches.row_reader import RowReader
 from age_keras.errors import InputError
@@ -172,11 +172,16 @@ class TestBatches:
             batches(*store, batch_size=4, shuffle=True, indices=[P])
 
 
+def numbers(keys, **order):
+    """The rows, views and keys that batches are made of."""
+    return row_batches(lambda *numbers: numbers, [tf.TensorSpec((None,), tf.int64)] * 3, keys, **order)
+
+
 class TestRowBatches:
-    def test_index_batches_draw_the_same(self, store):
+    def test_draws_the_rows_views_and_keys_that_batches_draws(self, store):
         _, _, keys = store
         order = {"batch_size": 5, "shuffle": True, "seed": 6, "views": 3, "epochs": 2, "indices": np.arange(0, P, 2)}
-        rows, view, key = drawn(index_batches(keys, **order))
+        rows, view, key = drawn(numbers(keys, **order))
         _, y = drawn(batches(*store, **order))
         assert np.array_equal(rows, y)
         assert np.array_equal(key, view_keys(keys[rows], view, 6))
@@ -195,7 +200,7 @@ class TestRowBatches:
 
         dataset = row_batches(fetch, signature, keys, transform=lambda a, b: {"a": a, "b": b}, **order)
         found = np.concatenate([batch["b"] for batch in dataset.as_numpy_iterator()])
-        rows, view, _ = drawn(index_batches(keys, **order))
+        rows, view, _ = drawn(numbers(keys, **order))
         assert np.array_equal(found, large[rows, view])
 
 

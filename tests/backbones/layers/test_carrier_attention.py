@@ -6,8 +6,7 @@ import pytest
 from published import pixels
 
 from age_keras.backbones import build_backbone
-from age_keras.backbones.layers.carrier_attention import CarrierAttention, CellPositionEmbedding
-from age_keras.backbones.layers.hierarchical_attention import CarrierSpread
+from age_keras.backbones.layers.carrier_attention import CarrierAttention, CarrierSpread, CellPositionEmbedding
 
 
 def small(image_size=128, window_size=(7, 7, 4, 4), **architecture):
