@@ -77,8 +77,8 @@ class BackboneSpec:
             count so too, without the running statistics of batch normalisation.
         paper_parameters: in millions and with its classifier of 1,000 classes, as the paper states them; 0 where it
             does not.
-        gflops: multiply-adds of one image at `image_size`, in 10^9, counted in our graph (`complexity`): convolutions
-            and matrix products, those of attention too, which some papers leave out.
+        gflops: multiply-adds of one image at `image_size`, in 10^9, counted in our graph (`prefix/flops.py`):
+            convolutions and matrix products, those of attention too, which some papers leave out.
         licence: of the code the build uses.
         paper: where the architecture is published.
         note: what a user should know before choosing it.

@@ -19,27 +19,24 @@ What is frozen: every operation without a trainable ancestor. A layer without we
 set and no frozen layer with weights follows it, or none comes before it (augmentation inside the model).
 """
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from age_keras.prefix.fingerprint import fingerprint
-from age_keras.prefix.flops import measure
+from age_keras.prefix.flops import count_multiply_adds
 from age_keras.prefix.graph import (
     Call,
     CallsModel,
     Graph,
     Slot,
     draws_random_numbers,
-    elements,
     read_graph,
     takes_training,
 )
-from age_keras.prefix.smallest import boundary_of, smallest_cut
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,8 @@ class CutModel:
         prefix: inputs to the list of boundary tensors, always as in inference; None where nothing can be cached.
         suffix: the list of boundary tensors to the model's outputs; None where nothing can be cached.
         boundary: the tensors that cross.
-        suffix_fraction: the fraction of the floating-point operations that the suffix does; 1 where there is none.
-        flops: floating-point operations of the whole model for one example, forward.
+        suffix_fraction: the fraction of the multiply-adds that the suffix does; 1 where there is none.
+        multiply_adds: of the whole model for one example, forward.
         graph: the whole model as calls.
         slots: of the boundary's tensors in the graph.
     """
@@ -76,7 +73,7 @@ class CutModel:
     suffix: keras.Model | None
     boundary: tuple[Boundary, ...]
     suffix_fraction: float
-    flops: float
+    multiply_adds: float
     graph: Graph
     slots: tuple[Slot, ...]
 
@@ -88,7 +85,8 @@ class CutModel:
     @property
     def limit(self) -> float:
         """How many times faster a training step can get: (1 + 2s) / (3s), a backward pass being two forward ones."""
-        return (1 + 2 * self.suffix_fraction) / (3 * self.suffix_fraction)
+        s = self.suffix_fraction
+        return (1 + 2 * s) / (3 * s) if s else math.inf
 
     def fingerprint(self) -> str:
         """A hash of all that the prefix computes with: its layers, their settings and wiring, and their weights."""
@@ -100,9 +98,9 @@ class CutModel:
 def cut_model(model: keras.Model, slack: float = 0.02) -> CutModel:
     """Cuts a model where the frozen part ends.
 
-    Among the cuts that leave at most `slack` more work in the suffix, one with few bytes is taken, mostly the one with
-    the fewest (`smallest_cut`). The model may be flat or nested, Sequential, use a layer twice, and have several inputs
-    and outputs.
+    Of the cuts along the order of execution that leave at most `slack` more work in the suffix, the one with the fewest
+    bytes is taken: the end of a block, where the frozen part ends with one. The model may be flat or nested,
+    Sequential, use a layer twice, and have several inputs and outputs.
 
     Args:
         model: a built functional model whose layers carry their `trainable` flags.
@@ -117,17 +115,13 @@ def cut_model(model: keras.Model, slack: float = 0.02) -> CutModel:
     """
     graph = read_graph(model)
     still = _still_calls(graph)
-    flops, by_example = measure(graph)
-    total = sum(flops.values())
-    cost = {
-        slot: elements(spec) * itemsize(spec.dtype) if by_example[slot] else math.inf
-        for slot, spec in graph.specs.items()
-    }
-    prefix = _cheapest(graph, still, flops, cost, slack, total)
-    boundary = boundary_of(graph, prefix)
-    left = 1 - sum(flops[call] for call in prefix) / total
+    work, by_example = count_multiply_adds(graph)
+    total = sum(work.values()) or 1.0
+    prefix = _cheapest(graph, still, work, by_example, slack)
+    boundary = _boundary(graph, prefix)
+    left = 1 - sum(work[call] for call in prefix) / total
     whole = CallsModel(graph, graph.calls, still, graph.inputs, graph.outputs, name=f"{model.name}_whole")
-    if 1 - left <= slack or any(math.isinf(cost[slot]) for slot in boundary):
+    if 1 - left <= slack:
         return CutModel(model, whole, None, None, (), 1.0, total, graph, ())
     inside = set(prefix)
     rest = [call for call in graph.calls if call not in inside]
@@ -152,21 +146,36 @@ def itemsize(dtype: str) -> int:
 
 
 def _cheapest(
-    graph: Graph,
-    still: Sequence[Call],
-    flops: Mapping[Call, float],
-    cost: Mapping[Slot, float],
-    slack: float,
-    total: float,
-) -> list[Call]:
-    """The calls before the cheapest cut; the slack grows only where no cut within it can be cached at all."""
-    behind = total - sum(flops[call] for call in still)
+    graph: Graph, still: Sequence[Call], work: Mapping[Call, float], by_example: Collection[Slot], slack: float
+) -> Sequence[Call]:
+    """The calls before the cut: the one with the fewest bytes along the order of execution, and the last of these.
+
+    No tensor crosses whose rows are not examples; where the slack leaves no such cut, it is the next one before.
+    """
+    sizes = {
+        slot: math.prod(graph.specs[slot].shape[1:]) * itemsize(graph.specs[slot].dtype)
+        for slot in by_example
+        if None not in graph.specs[slot].shape[1:]
+    }
     # A training step of the suffix costs three times its forward work; what is moved to it is frozen: forward only.
-    for budget in itertools.takewhile(lambda b: b < total, (slack * 3 * behind * 4**n for n in range(16))):
-        prefix = smallest_cut(graph, still, flops, cost, budget)
-        if not any(math.isinf(cost[slot]) for slot in boundary_of(graph, prefix)):
-            return prefix
-    return list(still)
+    budget = slack * 3 * (sum(work.values()) - sum(work[call] for call in still))
+    best, fewest, moved = 0, math.inf, 0.0
+    for end in range(len(still), 0, -1):
+        crossing = sum(sizes.get(slot, math.inf) for slot in _boundary(graph, still[:end]))
+        if crossing < fewest:
+            best, fewest = end, crossing
+        moved += work[still[end - 1]]
+        if moved > budget and best:
+            break
+    return still[:best]
+
+
+def _boundary(graph: Graph, prefix: Collection[Call]) -> list[Slot]:
+    """The tensors that cross from `prefix` to the rest of the graph, in the order in which they are computed."""
+    inside = set(prefix)
+    known = set(graph.inputs).union(*(call.outputs for call in inside))
+    used = [slot for call in graph.calls if call not in inside for slot in call.inputs]
+    return sorted(known.intersection([*used, *graph.outputs]))
 
 
 def _still_calls(graph: Graph) -> list[Call]:

@@ -6,7 +6,6 @@ same layers and variables. Checked against Keras 3.15.
 """
 
 import inspect
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -221,8 +220,3 @@ class _Untracked:
 
     def __init__(self, value):
         self.value = value
-
-
-def elements(spec: keras.KerasTensor) -> float:
-    """The number of elements for one example; infinite where a side is not known."""
-    return math.prod(math.inf if side is None else side for side in spec.shape[1:])

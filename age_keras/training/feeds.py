@@ -25,8 +25,8 @@ from age_keras.training.copies import choose_views, cut_ahead
 from age_keras.training.phase_features import Cut, PhaseFeatures
 
 PREDICTION_BATCH = 64
-SMALL_STEP = 6e9
-"""Floating-point operations: a step with fewer takes about as long as the call that Keras makes for it, or less."""
+SMALL_STEP = 3e9
+"""Multiply-adds: a step with fewer takes about as long as the call that Keras makes for it, or less."""
 MANY_STEPS = 1000
 """From so many steps on, what tracing a loop of them takes is saved."""
 
@@ -141,11 +141,11 @@ class FeatureFeed(PixelFeed):
     def __init__(self, split: CutModel, copies: Features, plain: Features, **pixels: Any):
         super().__init__(model=split.suffix, **pixels)
         self.copies, self.plain = copies, plain
-        self.step_flops = 3 * split.flops * split.suffix_fraction * self.training.batch_size
+        self.step_work = 3 * split.multiply_adds * split.suffix_fraction * self.training.batch_size
 
     def steps_at_once(self, rows: np.ndarray, epochs: int) -> int:
         steps = self.steps(rows)
-        return steps if self.step_flops < SMALL_STEP and steps * epochs >= MANY_STEPS else 1
+        return steps if self.step_work < SMALL_STEP and steps * epochs >= MANY_STEPS else 1
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         # `predict` of a model whose steps run many at once would be traced for so many batches.

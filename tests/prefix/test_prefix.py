@@ -70,6 +70,7 @@ def test_every_family_trains_the_same_from_the_cache(name):
     unfreeze(age, 0.2)
     cut = cut_model(model)
     assert 0 < cut.suffix_fraction < 0.98
+    assert len(cut.boundary) == 1  # The end of a block: several tensors cross inside one.
     assert [id(v) for v in cut.suffix.trainable_variables] == [id(v) for v in model.trainable_variables]
     x, y = data(model, 2)
     before, results = [v.numpy() for v in model.variables], []  # The state of drop-connect's generators too.
@@ -271,8 +272,7 @@ def test_work_is_counted_as_multiply_adds():
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(16, 3, padding="same", use_bias=False)(inputs)
     model = keras.Model(inputs, layers.Dense(1, use_bias=False)(layers.Flatten()(x)))
-    convolution = 2 * 64 * 9 * 3 * 16
-    assert cut_model(model).flops == pytest.approx(convolution + 2 * 1024, rel=0.05)
+    assert cut_model(model).multiply_adds == 64 * 9 * 3 * 16 + 1024
 
 
 def test_only_functional_models_can_be_cut():
