@@ -24,8 +24,8 @@ import cv2
 import keras
 import numpy as np
 import tensorflow as tf
-from drawings import line_drawings
-from side_by_side import interleave, machine
+from support.drawings import line_drawings
+from support.side_by_side import interleave, machine
 from tabulate import tabulate
 
 from age_keras.data.batches import counter, warp

@@ -16,8 +16,8 @@ import time
 
 import numpy as np
 import tensorflow as tf
-from drawings import line_drawings
-from side_by_side import interleave, machine
+from support.drawings import line_drawings
+from support.side_by_side import interleave, machine
 from tabulate import tabulate
 from tf_keras_vis.gradcam import Gradcam
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
-from side_by_side import interleave, machine
+from support.side_by_side import interleave, machine
 from tabulate import tabulate
 
 from age_keras.backbones import get_spec

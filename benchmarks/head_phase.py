@@ -29,7 +29,7 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
-from side_by_side import interleave, machine
+from support.side_by_side import interleave, machine
 from tabulate import tabulate
 
 from age_keras.config.model import ModelConfig

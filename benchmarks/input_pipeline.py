@@ -181,7 +181,7 @@ def main() -> None:
         peak_memory(options.measure_memory, options.batch)
         return
 
-    from side_by_side import interleave, machine
+    from support.side_by_side import interleave, machine
     from tabulate import tabulate
 
     with tempfile.TemporaryDirectory() as made_up, tempfile.TemporaryDirectory() as cache:

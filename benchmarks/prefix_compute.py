@@ -28,8 +28,8 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from drawings import line_drawings
-from side_by_side import interleave, machine
+from support.drawings import line_drawings
+from support.side_by_side import interleave, machine
 from tabulate import tabulate
 
 from age_keras.backbones import get_spec

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from PIL import Image
-from side_by_side import machine
+from support.side_by_side import machine
 
 from age_keras.config.age import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
 from age_keras.config.model import ModelConfig

@@ -13,7 +13,7 @@ import argparse
 import dataclasses
 
 import numpy as np
-from side_by_side import interleave, machine
+from support.side_by_side import interleave, machine
 
 from age_keras.characters.config import RecogniserConfig
 from age_keras.characters.model.recogniser import build_recogniser

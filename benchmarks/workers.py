@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import tyro
-from side_by_side import machine
+from support.side_by_side import machine
 
 FLAGS = (
     "--model.weights none --pages.image-size 64 --training.frozen.epochs 3 --training.fine-tune.epochs 2 "
