@@ -28,26 +28,22 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     table = read_table(path)
-    for column, usual in (("ImageID", "File, image, path or filename"), ("TrueAge", "Age")):
-        if column not in table:
-            has = ", ".join(map(str, table.columns))
-            raise InputError(f"{path} has no column {usual}; it has {has}.")
     table["TrueAge"] = number_column(table, "TrueAge", path, missing=True)
-    return labels_of(table[table.TrueAge.notna()].reset_index(drop=True), path)
+    table["ImageID"] = text_column(table, "ImageID", path)
+    return labels_of(table, path)
 
 
 def labels_of(table: pd.DataFrame, source: str | Path = "The training labels") -> pd.DataFrame:
     """Completes a table of pages that has `ImageID` and `TrueAge` (or `Age`) as `read_labels` would."""
-    table = table.rename(columns={} if "TrueAge" in table else {"Age": "TrueAge"}).copy()
+    table = table.rename(columns={} if "TrueAge" in table else {"Age": "TrueAge"})
     table = table[table.TrueAge.notna()].reset_index(drop=True)
     if table.empty:
         raise InputError(f"{source} has no page with an age.")
-    table["ImageID"] = text_column(table, "ImageID", Path(source))
     writers = fill_writers(table)
     if "Split" in table:
-        table["Split"] = fill_splits(table, default="train")
-    table.attrs.clear()
-    table.attrs["writers"] = writers
+        table["Split"] = fill_splits(table, "train", source)
+    table = table.replace("", np.nan)
+    table.attrs = {"writers": writers}
     return table
 
 

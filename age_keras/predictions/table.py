@@ -6,7 +6,6 @@ that describes the page: `Sex`, `Hand`, `Source`). Everything that judges a mode
 so a paper's or a colleague's predictions are judged by the same code. Wide tables (a column a model) are read too.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +14,19 @@ import pandas as pd
 
 from age_keras.errors import InputError
 from age_keras.files import atomic_write
-from age_keras.predictions.columns import number_column, read_table, text_column
+from age_keras.predictions.columns import (
+    NAMES,
+    SPLITS,
+    hhd_names,
+    number_column,
+    numbers,
+    read_table,
+    text_column,
+)
 
 COLUMNS = ("ImageID", "TrueAge", "Prediction", "Model", "Fold", "Writer", "Split")
 # Of one model's page: the interval, and what a quantile head said before calibration.
 BOUNDS = ("Lower", "Upper", "LowerQuantile", "UpperQuantile")
-_HHD_NAME = re.compile(r"(?:^|[/\\])w(\d+)_([A-Za-z]+)_\d+[^/\\]*$")
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
@@ -47,17 +53,14 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         if not path.is_file():
             raise InputError(f"{path.parent} has no predictions.csv; give a run's folder or a table of predictions.")
     table = read_table(path)
-    for column in ("ImageID", "TrueAge"):
-        if column not in table:
-            raise InputError(f"{path} has no column {column}; it has {', '.join(map(str, table.columns))}.")
     if "Prediction" in table:
-        long = table.copy()
+        long = table
         if "Model" not in long:
             long["Model"] = path.parent.name if path.name == "predictions.csv" else path.stem
     else:
         long = _from_wide(table, path)
-    long["ImageID"] = text_column(long, "ImageID", path)
-    long["Model"] = text_column(long, "Model", path)
+    for column in ("ImageID", "Model"):
+        long[column] = text_column(long, column, path)
     for column in ("TrueAge", "Prediction"):
         long[column] = number_column(long, column, path)
     for column in BOUNDS:
@@ -68,12 +71,12 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         raise InputError(f"{path}: page {row.ImageID} has the true age {row.TrueAge:g}; ages are years from 0 to 130.")
     long["Fold"] = _folds(long, path)
     writers = fill_writers(long)
-    splits = "column" if "Split" in long else "guess"
-    long["Split"] = fill_splits(long, default=np.where(long.Fold > 0, "oof", "test"))
     if writers == "name" and "Sex" not in long:
-        sex = _from_names(long.ImageID, 2).str.upper()
-        long["Sex"] = sex.where(sex.isin(["F", "M"]))
+        long["Sex"] = [name.sex for name in hhd_names(long.ImageID)]
+    splits = "column" if "Split" in long else "guess"
+    long["Split"] = fill_splits(long, np.where(long.Fold > 0, "oof", "test"), path)
     others = [c for c in long.columns if c not in COLUMNS]
+    long[others] = long[others].replace("", np.nan)
     long = long[[*COLUMNS, *others]].reset_index(drop=True)
     long.attrs.update(writers=writers, splits=splits)
     return long
@@ -117,20 +120,17 @@ def select(frame: pd.DataFrame, split: str | None = None, models: Sequence[str] 
 def _from_wide(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if "Model" in table:
         raise InputError(f"{path} has a column Model but no column Prediction; add it, or give each model a column.")
-    known = {*COLUMNS, "Sex", "Hand", "Source", "AgeGroup", *BOUNDS}
-    models = []
-    for column in (c for c in table.columns if c not in known):
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        if numbers.notna().any():  # A column of words describes the pages.
-            table[column] = number_column(table, column, path, missing=True)
-            models.append(column)
+    # A column of words describes the pages.
+    models = [c for c in table if c not in NAMES and c not in BOUNDS and numbers(table[c]).notna().any()]
+    for model in models:
+        number_column(table, model, path, missing=True)
     if not models:
         raise InputError(
             f"{path} has no predictions: it needs a column Prediction, or a numeric column for each model."
         )
     rest = [c for c in table.columns if c not in models]
     long = table.melt(id_vars=rest, value_vars=models, var_name="Model", value_name="Prediction")
-    return long.dropna(subset="Prediction").reset_index(drop=True)
+    return long[long.Prediction != ""].reset_index(drop=True)
 
 
 def _folds(long: pd.DataFrame, path: Path) -> np.ndarray:
@@ -139,32 +139,44 @@ def _folds(long: pd.DataFrame, path: Path) -> np.ndarray:
     folds = number_column(long, "Fold", path, missing=True).fillna(0)
     if (broken := folds != folds.round()).any():
         raise InputError(
-            f"{path}: Fold must be a whole number; row {int(np.argmax(broken)) + 2} has {folds[broken].iloc[0]}."
+            f"{path}: Fold must be a whole number; data row {int(np.argmax(broken)) + 1} has {folds[broken].iloc[0]}."
         )
     return folds.astype(np.int64).to_numpy()
 
 
 def fill_writers(long: pd.DataFrame) -> str:
-    """Fills the column `Writer` of a table of pages; says where it came from: `column`, `name` or `page`."""
-    if "Writer" in long and long.Writer.notna().any():
-        named = text_column(long, "Writer")
-        long["Writer"] = named.where(long.Writer.notna(), long.ImageID)
+    """Fills the column `Writer` of a table of pages, whose ids are text.
+
+    Returns:
+        Where the writers come from: `column`, `name` (all pages have HHD names) or `page` (unknown).
+    """
+    if "Writer" in long and (known := _present(long.Writer)).any():
+        long["Writer"] = long.Writer.astype(str).where(known, long.ImageID)
         return "page" if (long.Writer == long.ImageID).all() else "column"
-    names = _from_names(long.ImageID, 1)
-    long["Writer"] = names.str.lstrip("0").where(names.notna(), long.ImageID)
-    return "name" if names.notna().all() else "page"
+    names = hhd_names(long.ImageID)
+    long["Writer"] = long.ImageID if names is None else [name.writer for name in names]
+    return "page" if names is None else "name"
 
 
-def _from_names(pages: pd.Series, group: int) -> pd.Series:
-    """What stands in the names of HHD pages: 1 the writer's number, 2 the sex."""
-    found = {page: match[group] for page in pages.unique() if (match := _HHD_NAME.search(page))}
-    return pages.map(found).astype("string")
+def fill_splits(long: pd.DataFrame, default: str | np.ndarray, source: str | Path) -> pd.Series:
+    """The split of each row: `train`, `val`, `test` or `oof`; `default` where it is not known.
 
-
-def fill_splits(long: pd.DataFrame, default: str | np.ndarray) -> pd.Series:
-    """The split of each row in lower case, `default` where it is not known."""
-    guess = pd.Series(default, index=long.index)
+    Raises:
+        InputError: another word in the column `Split`.
+    """
+    guess = pd.Series(default, index=long.index, dtype="str")
     if "Split" not in long:
         return guess
-    named = long.Split.astype("string").str.strip().str.lower().replace({"validation": "val", "valid": "val"})
-    return named.fillna(guess).astype(str)
+    known = _present(long.Split)
+    words = long.Split.astype(str).str.strip().str.lower()
+    named = words.map({**SPLITS, "oof": "oof"})
+    if (strange := known & named.isna()).any():
+        at = int(np.argmax(strange.to_numpy()))
+        raise InputError(
+            f"{source}: Split must be train, val, test or oof; data row {at + 1} has {long.Split.iloc[at]!r}."
+        )
+    return named.where(known, guess).astype("str")
+
+
+def _present(cells: pd.Series) -> pd.Series:
+    return cells.notna() & (cells != "")

@@ -139,7 +139,7 @@ BAD = {
     "Prediction must be a number; data row 1 (page a) has 'x'": lambda d: [
         _written(d, "ImageID,TrueAge,Prediction\na,1,x\n")
     ],
-    "is empty": lambda d: [_written(d, "")],
+    "has no rows": lambda d: [_written(d, "")],
     "There is one page to score": lambda d: [_written(d, "ImageID,TrueAge,Prediction\na,1,1\n")],
     "give a csv, tsv, xlsx or parquet": lambda d: [_written(d, "x", "p.docx")],
     "--by fold needs a column Fold": lambda d: [
@@ -147,7 +147,7 @@ BAD = {
         "--by",
         "fold",
     ],
-    "no column Age": lambda d: [
+    "no column TrueAge (age, ": lambda d: [
         _written(d, "ImageID,TrueAge,Prediction\na,1,1\nb,2,2\n"),
         "--train",
         _written(d, "File,Years\na,1\n", "l.csv"),

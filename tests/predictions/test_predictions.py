@@ -117,7 +117,7 @@ BAD = {
     r"TrueAge must be a number; data row 2 \(page p1.png\) has 'old'": lambda f: f.assign(TrueAge=[1, "old", 3, 4]),
     "TrueAge must be a number; data row 1 .* has no value": lambda f: f.assign(TrueAge=[np.nan, 1, 3, 4]),
     "Prediction must be a number; data row 3 .* has 'x'": lambda f: f.assign(Prediction=[1, 2, "x", 4]),
-    "Prediction must be a number; .* inf": lambda f: f.assign(Prediction=[1, 2, np.inf, 4]),
+    "Prediction must be a number; .* 'inf'": lambda f: f.assign(Prediction=[1, 2, np.inf, 4]),
     "Fold must be a whole number": lambda f: f.assign(Fold=[1, 1.5, 2, 2]),
     "true age 400; ages are years": lambda f: f.assign(TrueAge=[400, 1, 3, 4]),
     "both mean Writer": lambda f: f.assign(writer_id=1, WriterNumber=1),
@@ -136,10 +136,10 @@ def test_bad_tables_are_one_clear_sentence(tmp_path, message):
 def test_files_that_cannot_be_read(tmp_path):
     for name, content, message in [
         ("none.csv", None, "There is no file"),
-        ("empty.csv", "", "is empty"),
+        ("empty.csv", "", "has no rows"),
         ("p.pdf", "x", "give a csv, tsv, xlsx or parquet file"),
-        ("p.xlsx", "not a workbook", "cannot be read as a table"),
-        ("p.parquet", "no", "cannot be read as a table"),
+        ("p.xlsx", "not a workbook", "cannot be read as a xlsx table"),
+        ("p.parquet", "no", "cannot be read as a parquet table"),
     ]:
         path = tmp_path / name
         if content is not None:

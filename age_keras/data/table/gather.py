@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -10,22 +9,11 @@ import pandas as pd
 
 from age_keras.config.columns import ColumnNames
 from age_keras.data.patches.decode import IMAGES
-from age_keras.data.table.columns import TABLES, canonical, read_table
 from age_keras.data.table.content import content_hashes
 from age_keras.errors import InputError
+from age_keras.predictions.columns import SPLITS, TABLES, hhd_names, numbers, read_table
 
 KNOWN_LABELS = ("labels", "ageannotations_and_split")
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
-_HHD_NAME = re.compile(r"w(\d+)_(F|M|NA)_([1-4])_", re.IGNORECASE)  # writer, sex, age group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,52 +76,51 @@ def gather(folder: str | Path, labels: str | Path | None = None, columns: Column
     else:
         labels = Path(labels)
     if labels is None:
-        return _complete(root, None, pd.DataFrame({"File": images_below(root)}))
-    return _complete(root, labels, canonical(read_table(labels), columns or ColumnNames(), labels))
+        return _complete(root, None, pd.DataFrame({"ImageID": images_below(root)}, dtype="str"))
+    return _complete(root, labels, read_table(labels, columns or ColumnNames(), required=("ImageID",)))
 
 
 def _complete(root: Path, labels: Path | None, table: pd.DataFrame) -> Gathered:
-    empty = pd.Series([""] * len(table), dtype=object)
-    split_text = table["Split"] if "Split" in table and (table["Split"] != "").any() else empty
+    empty = pd.Series("", index=table.index, dtype="str")
+    split_text = table.get("Split", empty)
     if labels is None:  # listed, not named by anybody
-        files, missing, outside = list(table["File"]), np.zeros(len(table), bool), np.zeros(len(table), bool)
+        files, missing, outside = list(table["ImageID"]), np.zeros(len(table), bool), np.zeros(len(table), bool)
     else:
-        files, missing, outside = _resolve(root, table["File"], split_text)
-    age_text = table.get("Age", empty)
-    out = pd.DataFrame({"ImageID": files, "Age": pd.to_numeric(age_text, errors="coerce").astype(np.float64)})
+        files, missing, outside = _resolve(root, table["ImageID"], split_text)
+    age_text = table.get("TrueAge", empty)
+    out = pd.DataFrame({"ImageID": files, "Age": numbers(age_text)})
     out.loc[~np.isfinite(out["Age"]), "Age"] = np.nan
-    names = [_HHD_NAME.match(PurePosixPath(file).name) for file in files]
-    hhd = all(names)
-    writers = "column" if "Writer" in table and (table["Writer"] != "").any() else "names" if hhd else "none"
+    names = hhd_names(out["ImageID"])
+    writers = "column" if "Writer" in table and (table["Writer"] != "").any() else "names" if names else "none"
     if writers == "column":
-        out["Writer"] = table["Writer"].astype(str)
+        out["Writer"] = table["Writer"]
     else:
-        out["Writer"] = [name[1] for name in names] if hhd else files
+        out["Writer"] = [name.writer for name in names] if names else files
     if (split_text != "").any():
         out["Split"] = [SPLITS.get(split.lower(), "") for split in split_text]
-    for name, group in (("Sex", 2), ("AgeGroup", 3)):
-        if name in table:
-            out[name] = table[name]
-        elif hhd:
-            out[name] = [match[group].upper().replace("NA", "") for match in names]
+    for column, field in (("Sex", "sex"), ("AgeGroup", "age_group")):
+        if column in table:
+            out[column] = table[column]
+        elif names:
+            out[column] = [getattr(name, field) for name in names]
     for name in ("AgeGroup", "Fold"):
         if name == "Fold" and name in table:
             out[name] = table[name]
         if name in out:
             out[name] = _integers(out[name], name, labels)
     for name in table.columns:
-        if name not in out and name not in ("File", "Split"):
+        if name not in out and name not in ("TrueAge", "Split"):
             out[name] = table[name]
     return Gathered(root, labels, out, age_text, split_text, missing, outside, writers)
 
 
 def _integers(cells: pd.Series, name: str, labels: Path | None) -> pd.Series:
     """Whole numbers, or `<NA>` where absent; age groups that are words stay words and are not checked."""
-    numbers = pd.to_numeric(cells, errors="coerce")
+    values = numbers(cells)
     absent = cells == ""
-    wrong = ~absent & (numbers.isna() | (numbers % 1 != 0))
+    wrong = ~absent & ~(values % 1 == 0)
     if not wrong.any():
-        return numbers.astype("Int64" if absent.any() else np.int64)
+        return values.astype("Int64" if absent.any() else np.int64)
     if name == "Fold":
         row = int(np.argmax(wrong.to_numpy()))
         raise InputError(f"{labels}: row {row + 1} has the fold {cells.iloc[row]!r}, which is not a whole number.")

@@ -94,7 +94,7 @@ def read_samples(
     if require_age and pages.labels is None:
         raise InputError(f"{folder} has no labels file: put labels.csv (file, age, writer) there or give --labels.")
     if require_age and (pages.age_text == "").all():
-        raise InputError(f"{pages.labels} has no column of ages: give --age-column.")
+        raise InputError(f"{pages.labels} has no column of ages: give --columns.age.")
     problems = find_problems(pages, pages.hashes(), labelled=require_age)
     return _samples(pages, problems, skip_bad)
 

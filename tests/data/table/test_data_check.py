@@ -194,8 +194,8 @@ def test_json_holds_every_case(folder, capsys):
 
 def test_columns_and_labels_by_flag(folder, capsys):
     (folder / "mine.csv").write_text("scan,years,hand_of\np0.png,12,a\n")
-    flags = ["--labels", str(folder / "mine.csv"), "--file-column", "scan", "--age-column", "years"]
-    assert cli.main(["data", "check", str(folder), *flags, "--writer-column", "hand_of"]) == 0
+    flags = ["--labels", str(folder / "mine.csv"), "--columns.file", "scan", "--columns.age", "years"]
+    assert cli.main(["data", "check", str(folder), *flags, "--columns.writer", "hand_of"]) == 0
     assert "1 page of 1 writer," in capsys.readouterr().out
 
 

@@ -144,7 +144,7 @@ def test_a_folder_without_labels_is_for_prediction_only(folder):
 def test_prediction_does_not_ask_for_ages_or_writers(folder):
     label(folder, "image\n" + "".join(f"pages/p{n}.png\n" for n in range(6)))
     assert len(read_samples(folder, require_age=False)) == 6
-    with pytest.raises(InputError, match="has no column of ages: give --age-column"):
+    with pytest.raises(InputError, match=r"has no column of ages: give --columns\.age"):
         read_samples(folder)
 
 
@@ -193,15 +193,18 @@ def test_doubts_are_logged_and_kept(folder, caplog):
 TABLES = {
     "no file column": (
         "page_number,age\n1,2\n",
-        r"has no column of files .*: give --file-column, one of 'page_number', 'age'",
+        r"has no column ImageID .*; it has 'page_number', 'age'\. Choose one by --columns\.file",
     ),
-    "two file columns": ("image,path,age\na,b,3\n", "the columns 'image' and 'path' could each be the file: choose by"),
+    "two file columns": (
+        "image,path,age\na,b,3\n",
+        "the columns 'image' and 'path' both mean ImageID; remove or rename one, or choose by --columns.file",
+    ),
     "two of a name": ("image,age,age\na,1,2\n", "has more than one column 'age': rename one"),
     "empty": ("", "has no rows"),
     "header only": ("image,age\n", "has no rows"),
     "decimal comma": (
         "image,age\npages/p0.png,12,5\n",
-        "cannot be read as a csv table: line 2 has 3 cells, the header 2",
+        "line 2 has 3 cells, the header 2; put a cell that holds a ',' in quotation marks",
     ),
     "fold": ("image,age,fold\npages/p0.png,12,x\n", "row 1 has the fold 'x', which is not a whole number"),
 }
@@ -222,16 +225,16 @@ def test_damaged_tables_say_why(folder):
         (folder / f"x.{kind}").write_bytes(b"nothing of the kind")
         with pytest.raises(InputError, match=rf"x\.{kind} cannot be read as a {kind} table"):
             read_samples(folder, labels=folder / f"x.{kind}")
-    with pytest.raises(InputError, match="is not a labels file: use"):
+    with pytest.raises(InputError, match="is not a table that can be read"):
         read_samples(folder, labels=folder / "pages" / "p0.png")
-    with pytest.raises(InputError, match="There is no labels file"):
+    with pytest.raises(InputError, match="There is no file"):
         read_samples(folder, labels=folder / "gone.csv")
 
 
 def test_a_column_asked_for_that_is_not_there(folder):
     label(folder, "image,age,writer\n" + ROWS)
     with pytest.raises(
-        InputError, match=r"has no column 'years' \(asked for as age\); it has 'image', 'age', 'writer'"
+        InputError, match=r"has no column 'years' \(asked for by --columns\.age\); it has 'image', 'age', 'writer'"
     ):
         read_samples(folder, columns=ColumnNames(age="years"))
 
