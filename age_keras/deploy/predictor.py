@@ -27,7 +27,7 @@ class PagePrediction:
         page: the image's path.
         age: years.
         lower, upper: the interval, years; None where the model has nothing to base one on.
-        coverage: share of writers whose age the interval is made to hold, e.g. 0.9.
+        coverage: fraction of writers whose age the interval is made to hold, e.g. 0.9.
         patches: how many were used.
         blank: the page has no patch with ink; the answer means nothing.
         error: why there is no answer, or None.

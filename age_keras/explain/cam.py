@@ -109,7 +109,7 @@ class Explainer:
                 the classical maps, without reference: sums of weighted activations, and the gradient alone.
             max_channels: masks a patch and layer for `score_cam`, those that vary most ("Faster Score-CAM").
             samples: noisy copies a patch for `smooth_grad`.
-            noise: their standard deviation, as a share of the patch's range of grey levels.
+            noise: their standard deviation, as a fraction of the patch's range of grey levels.
             seed: of the noise.
 
         Returns:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from tabulate import tabulate
 
-from age_keras.data.patches.pages import ink_threshold
+from age_keras.data.patches.ink import ink_mask
 from age_keras.explain.cam import SIGNED, Explainer
 from age_keras.explain.page_figure import TITLES
 
@@ -34,7 +34,7 @@ class Faithfulness:
             over the steps and patches. For attention: how much farther the answer moves, either way. Chance is 0.
         insertion: years that the answer rises above inserting in random order when what looks older comes first.
         deletion_error, insertion_error: standard errors over the patches.
-        ink_share: of the map, on ink. ink_area: share of the patches that ink takes: what chance gives.
+        ink_fraction: of the map, on ink. ink_area: fraction of the patches that ink takes: what chance gives.
         randomised: correlation with the maps of the same model with shuffled weights: high is bad.
         shifted: correlation with the maps of the patches moved by a thirtieth of their side: low is bad.
         curves: mean answers in years after each step: `older_first`, `younger_first`, `random`; (STEPS + 1,).
@@ -47,7 +47,7 @@ class Faithfulness:
     deletion_error: float
     insertion: float
     insertion_error: float
-    ink_share: float
+    ink_fraction: float
     ink_area: float
     randomised: float
     shifted: float
@@ -91,7 +91,7 @@ def faithfulness(
     """
     patches = np.asarray(patches)
     paper = np.broadcast_to(np.median(patches, (0, 1, 2)) if paper is None else paper, patches.shape[-1:])
-    ink = np.stack([_ink(patch) for patch in patches])
+    ink = np.stack([ink_mask(patch) for patch in patches])
     step = max(1, explainer.side // 30)
     moved = np.stack([_moved(patch, step, paper) for patch in patches])
     own = {method: explainer.maps(patches, method, paper) for method in methods}
@@ -120,7 +120,7 @@ def faithfulness(
                 deletion_error=_error(deletion),
                 insertion=float(insertion.mean()),
                 insertion_error=_error(insertion),
-                ink_share=_share(maps, ink),
+                ink_fraction=_fraction_on(maps, ink),
                 ink_area=float(_wide(ink).mean()),
                 randomised=_correlation(maps, without[method], ink),
                 shifted=_correlation(maps[:, step:, step:], after[method][:, :-step, :-step], ink[:, step:, step:]),
@@ -143,7 +143,7 @@ def faithfulness_table(results: Sequence[Faithfulness]) -> str:
             TITLES[r.method],
             f"{r.deletion:+.2f} ± {r.deletion_error:.2f}",
             f"{r.insertion:+.2f} ± {r.insertion_error:.2f}",
-            f"{r.ink_share:.0%} (area {r.ink_area:.0%})",
+            f"{r.ink_fraction:.0%} (area {r.ink_area:.0%})",
             f"{r.randomised:.2f}",
             f"{r.shifted:.2f}",
             r.verdict,
@@ -215,18 +215,13 @@ def _gains(older: np.ndarray, younger: np.ndarray, random: np.ndarray, signed: b
     return np.abs(older - start).mean(axis=1) - far[0], np.abs(younger - end).mean(axis=1) - far[1]
 
 
-def _ink(patch: np.ndarray) -> np.ndarray:
-    grey = patch[..., 0] if patch.shape[-1] == 1 else cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
-    return grey <= ink_threshold(grey)
-
-
 def _wide(ink: np.ndarray) -> np.ndarray:
     """Ink with its edge: a map cannot be sharper than its layer."""
     kernel = np.ones((max(3, ink.shape[1] // 40),) * 2, np.uint8)
     return np.stack([cv2.dilate(mask.astype(np.uint8), kernel) for mask in ink])
 
 
-def _share(maps: np.ndarray, ink: np.ndarray) -> float:
+def _fraction_on(maps: np.ndarray, ink: np.ndarray) -> float:
     total = np.abs(maps).sum()
     return float((np.abs(maps) * _wide(ink)).sum() / total) if total else 0.0
 

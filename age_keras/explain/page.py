@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 
 from age_keras.config.pages import PageSettings
-from age_keras.data.patches.pages import cut_scaled, ink_threshold, scale_page
+from age_keras.data.patches.ink import ink_mask, paper_colour
+from age_keras.data.patches.pages import cut_scaled, scale_page
 from age_keras.explain.cam import SIGNED, Explainer, Method
 
 TOP = 3  # Patches shown on each side.
 LEAST = 0.005  # Years: less is shown as 0.00.
 PROBED = 8  # Patches of a page that the scale in years is fitted on.
-HALO = 0.012  # Paper this near to ink, as a share of the page's shorter side, shows the ink's colour.
+HALO = 0.012  # Paper this near to ink, as a fraction of the page's shorter side, shows the ink's colour.
 
 
 @dataclass(frozen=True)
@@ -170,18 +171,6 @@ def years_per_unit(
     agreement = float(np.corrcoef(said, made)[0, 1])
     scale = float(said @ made / (said @ said))
     return (scale if scale > 0 and agreement >= 0.3 else 0.0), agreement
-
-
-def paper_colour(pixels: np.ndarray) -> np.ndarray:
-    """The colour of the paper of a scaled page (H, W, C), float64 (C,): the median of what is not ink."""
-    paper = pixels[~ink_mask(pixels)]
-    return np.median(paper if len(paper) else pixels.reshape(-1, pixels.shape[-1]), axis=0)
-
-
-def ink_mask(pixels: np.ndarray) -> np.ndarray:
-    """Where a page (H, W, C) has ink: bool (H, W), by Otsu's threshold over the page."""
-    grey = pixels[..., 0] if pixels.shape[-1] == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    return grey <= ink_threshold(grey)
 
 
 def near_ink(pixels: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from age_keras.config.pages import PageSettings
-from age_keras.data.patches.pages import decode_page, scaled_size
+from age_keras.data.patches.decode import decode_page
+from age_keras.data.patches.pages import scaled_size
 from age_keras.explain.page import PageMap
 from age_keras.files import atomic_write
 
@@ -24,16 +25,16 @@ TITLES = {
 }
 
 
-def tint(shares: np.ndarray, signed: bool) -> np.ndarray:
-    """Colours of a map that paper is multiplied with: shares in [-1, 1], (H, W), to uint8 (H, W, 3), white at 0."""
-    ends = np.where((shares < 0)[..., None], YOUNGER, OLDER if signed else ATTENTION)
-    return (255 - np.abs(shares)[..., None] * (255 - ends)).astype(np.uint8)
+def tint(levels: np.ndarray, signed: bool) -> np.ndarray:
+    """Colours of a map that paper is multiplied with: levels in [-1, 1], (H, W), to uint8 (H, W, 3), white at 0."""
+    ends = np.where((levels < 0)[..., None], YOUNGER, OLDER if signed else ATTENTION)
+    return (255 - np.abs(levels)[..., None] * (255 - ends)).astype(np.uint8)
 
 
-def shares_of(page: PageMap, bare_paper: bool = False) -> np.ndarray:
-    """The map as shares of the colour scale, float32 (H, W) in [-1, 1]; 0 on bare paper unless asked for."""
-    shares = np.nan_to_num(page.values / page.limit).clip(-1, 1)
-    return shares if bare_paper else shares * page.near_ink
+def colour_levels(page: PageMap, bare_paper: bool = False) -> np.ndarray:
+    """The map as levels of the colour scale, float32 (H, W) in [-1, 1]; 0 on bare paper unless asked for."""
+    levels = np.nan_to_num(page.values / page.limit).clip(-1, 1)
+    return levels if bare_paper else levels * page.near_ink
 
 
 def in_full(page: PageMap, values: np.ndarray, settings: PageSettings, size: tuple[int, int]) -> np.ndarray:
@@ -46,7 +47,7 @@ def tinted_scan(page: PageMap, settings: PageSettings) -> Image.Image:
     """The scan in its own resolution under the map's colours."""
     scan = np.asarray(decode_page(page.path, 3))
     size = scan.shape[1], scan.shape[0]
-    colours = tint(in_full(page, shares_of(page), settings, size), page.signed)
+    colours = tint(in_full(page, colour_levels(page), settings, size), page.signed)
     return Image.fromarray(cv2.multiply(scan, colours, scale=1 / 255))
 
 
@@ -91,7 +92,7 @@ def write_png(page: PageMap, settings: PageSettings, path: Path, title: str = ""
 def scale_label(page: PageMap) -> str:
     """What the colours count."""
     if not page.signed:
-        return "share of the attention"
+        return "fraction of the attention"
     return "years per 1 % of the page" if page.in_years else "no unit: erasing does not follow this map"
 
 
@@ -133,8 +134,8 @@ def _scale(sheet, draw, page, x, y, column, unit) -> float:
     else:
         marks = ("none", "", "most")
     font = _font(0.8 * unit)
-    for share, mark in zip((0, 0.5, 1), marks, strict=True):
-        draw.text((x + share * (width - draw.textlength(mark, font=font)), y), mark, font=font, fill=INK)
+    for place, mark in zip((0, 0.5, 1), marks, strict=True):
+        draw.text((x + place * (width - draw.textlength(mark, font=font)), y), mark, font=font, fill=INK)
     y += 1.1 * unit
     if page.signed and page.in_years:
         draw.text((x, y), "younger", font=font, fill=YOUNGER)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from age_keras.config.pages import PageSettings
-from age_keras.data.patches.pages import decode_page
+from age_keras.data.patches.decode import decode_page
 from age_keras.explain.page import PageMap
 from age_keras.explain.page_figure import ATTENTION, OLDER, TITLES, YOUNGER, full_box, in_full, scale_label
 from age_keras.files import atomic_write
@@ -32,8 +32,8 @@ def write_html(page: PageMap, settings: PageSettings, path: Path, title: str = "
         title: e.g. the model's name.
     """
     scan = decode_page(page.path, 3)
-    shares = np.nan_to_num(page.values / page.limit).clip(-1, 1)
-    codes = np.rint(128 + 127 * shares).astype(np.uint8)
+    levels = np.nan_to_num(page.values / page.limit).clip(-1, 1)
+    codes = np.rint(128 + 127 * levels).astype(np.uint8)
     near = np.rint(255 * page.near_ink).astype(np.uint8)
     covered = np.isfinite(page.values).astype(np.uint8) * 255
     # The part of the scaled page that the scan shows, whatever it is filled up with beyond.
@@ -78,8 +78,8 @@ def write_html(page: PageMap, settings: PageSettings, path: Path, title: str = "
 
 def _map_size(page: PageMap, size: tuple[int, int]) -> tuple[int, int]:
     """The map's own resolution, or the scan's where that is smaller."""
-    share = min(1.0, min(page.values.shape) / min(size))
-    return round(size[0] * share), round(size[1] * share)
+    scale = min(1.0, min(page.values.shape) / min(size))
+    return round(size[0] * scale), round(size[1] * scale)
 
 
 def _data_uri(image: Image.Image, kind: str, **options) -> str:

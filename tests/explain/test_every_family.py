@@ -8,7 +8,7 @@ from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
 from age_keras.explain.cam import Explainer
 from age_keras.explain.page import explain_page
-from age_keras.explain.page_figure import shares_of
+from age_keras.explain.page_figure import colour_levels
 from age_keras.models.age import build_age_model
 
 FAMILIES = {
@@ -51,10 +51,10 @@ def test_maps_a_real_page(backbone, shared_data):
     assert len(explainer.layers) == 2
     path = shared_data / "handwriting_age" / "dysgraphia" / "dg016_s1.png"
     page = explain_page(explainer, path, PageSettings(image_size=side, stride=400))
-    shares = shares_of(page)
-    assert np.isfinite(shares).all()
-    assert np.abs(shares).max() > 0.1
-    assert not shares[page.near_ink == 0].any()
+    levels = colour_levels(page)
+    assert np.isfinite(levels).all()
+    assert np.abs(levels).max() > 0.1
+    assert not levels[page.near_ink == 0].any()
     if "attention_rollout" in explainer.methods:
         attention = explainer.maps(np.full((1, side, side, 1), 200, np.uint8), "attention_rollout")
         assert (attention >= 0).all()

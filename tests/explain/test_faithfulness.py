@@ -48,7 +48,7 @@ def test_a_right_map_is_believed(reader, patches):
     result = faithfulness(reader, patches, 240.0, ["grad_cam"])[0]
     assert result.deletion > 1
     assert result.insertion > 1
-    assert result.ink_share > 0.99 > result.ink_area
+    assert result.ink_fraction > 0.99 > result.ink_area
     assert result.shifted > 0.8
     for curve in result.curves.values():
         assert curve.shape == (STEPS + 1,)

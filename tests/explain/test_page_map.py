@@ -13,9 +13,10 @@ from age_keras.cli import main
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
 from age_keras.config.serialization import to_dict
+from age_keras.data.patches.ink import paper_colour
 from age_keras.explain.cam import Explainer
-from age_keras.explain.page import explain_page, near_ink, paper_colour, stitch, years_per_unit
-from age_keras.explain.page_figure import page_picture, shares_of, tint, tinted_scan
+from age_keras.explain.page import explain_page, near_ink, stitch, years_per_unit
+from age_keras.explain.page_figure import colour_levels, page_picture, tint, tinted_scan
 from age_keras.explain.page_html import write_html
 from age_keras.models.age import build_age_model
 from age_keras.run.bundle import save_bundle
@@ -67,9 +68,9 @@ def test_the_map_is_in_years_and_adds_up(explainer, page):
 @pytest.mark.parametrize("method", ["grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad"])
 def test_blank_paper_stays_blank(explainer, page, method):
     found = explain_page(explainer, page, SETTINGS, method)
-    shares = shares_of(found)
-    assert np.abs(shares[110:]).max() < 0.05
-    assert np.abs(shares[20:60]).max() > 0.5
+    levels = colour_levels(found)
+    assert np.abs(levels[110:]).max() < 0.05
+    assert np.abs(levels[20:60]).max() > 0.5
     scan = np.asarray(tinted_scan(found, SETTINGS))
     assert scan.shape == (288, 192, 3)
     assert (scan[240:] == 240).all()
@@ -79,7 +80,7 @@ def test_a_page_without_ink(explainer, tmp_path):
     Image.new("L", (192, 192), 250).save(tmp_path / "empty.png")
     found = explain_page(explainer, tmp_path / "empty.png", SETTINGS)
     assert found.blank
-    assert not shares_of(found).any()
+    assert not colour_levels(found).any()
     page_picture(found, SETTINGS)
 
 

@@ -30,18 +30,18 @@ class Ranges:
     Attributes:
         rotation: degrees.
         shear: tangent of the change of slant.
-        zoom: share of the size; 0.1 is from 10 % smaller to 10 % larger.
-        aspect: share by which width gains over height.
-        translation: share of the side.
+        zoom: fraction of the size; 0.1 is from 10 % smaller to 10 % larger.
+        aspect: fraction by which width gains over height.
+        translation: fraction of the side.
         elastic: largest move of a control point of the elastic warp, in pixels of a 400-pixel patch.
         thickness: largest growth or loss of a stroke at each of its sides, in pixels of a 400-pixel patch (at most 1).
-        brightness: share of the full range of grey levels.
-        contrast: share; 0.25 is from 0.75 to 1.25 times the contrast.
+        brightness: fraction of the full range of grey levels.
+        contrast: fraction; 0.25 is from 0.75 to 1.25 times the contrast.
         contrast_pivot: the level that contrast leaves as it is: `mean` of the patch, or its `paper`.
-        noise: standard deviation of white Gaussian noise, as a share of the full range.
-        texture: largest standard deviation of paper texture, as a share of the full range (drawn from 0 up).
+        noise: standard deviation of white Gaussian noise, as a fraction of the full range.
+        texture: largest standard deviation of paper texture, as a fraction of the full range (drawn from 0 up).
         erasing: probability that a rectangle is erased to paper.
-        erasing_side: largest side of that rectangle, as a share of the patch's.
+        erasing_side: largest side of that rectangle, as a fraction of the patch's.
     """
 
     rotation: float = 0.0
@@ -144,7 +144,7 @@ class Policy(keras.layers.Layer):
         erased = counter.uniform(keys, "erasing", low=0.0) < ranges.erasing
         boxes = counter.uniform(keys, "box", (4,), low=0.0)
         boxes[:, 2:] = ranges.erasing_side * (0.25 + 0.75 * boxes[:, 2:])
-        paper = warp.paper_colour(patches)
+        paper = warp.border_colour(patches)
         matrices, meshes = self._maps(keys, height, width)
         thickness = np.clip(draw["thickness"] * min(1.0, width / _REFERENCE_SIDE), -1, 1)
         for i in range(count):

@@ -37,10 +37,10 @@ def mix_batches(dataset: tf.data.Dataset, kind: Literal["c_mixup", "regmixup"], 
             if kind == "c_mixup"
             else tf.random.experimental.stateless_shuffle(tf.range(tf.shape(y)[0]), seed=key)
         )
-        share = _beta(C_MIXUP_ALPHA if kind == "c_mixup" else REGMIXUP_ALPHA, tf.shape(y)[0], key)
+        weight = _beta(C_MIXUP_ALPHA if kind == "c_mixup" else REGMIXUP_ALPHA, tf.shape(y)[0], key)
 
         def blend(a):
-            s = tf.reshape(share, tf.concat([tf.shape(share), tf.ones(tf.rank(a) - 1, tf.int32)], 0))
+            s = tf.reshape(weight, tf.concat([tf.shape(weight), tf.ones(tf.rank(a) - 1, tf.int32)], 0))
             return s * a + (1 - s) * tf.gather(a, partner)
 
         mixed = [tf.ensure_shape(blend(a), a.shape) for a in (x, y, *w)]

@@ -17,7 +17,7 @@ _STEPS = 32  # Steps of the noise banks per standard deviation; they reach 4 dev
 def thicken(pixels: np.ndarray, amount: float) -> np.ndarray:
     """Makes dark strokes thicker (amount > 0) or thinner (< 0).
 
-    A mix of the patch with its grey-level erosion or dilation by a 3x3 cross, so that the change is a share of a pixel.
+    A mix of the patch with its grey-level erosion or dilation by a 3x3 cross: the change is a fraction of a pixel.
 
     Args:
         pixels: the patch.
@@ -95,7 +95,7 @@ def erase(pixels: np.ndarray, paper: np.ndarray, box: np.ndarray) -> None:
     Args:
         pixels: the patch.
         paper: its colour, (C,).
-        box: (4,), the rectangle's middle (y, x) and its size (height, width), as shares of the patch.
+        box: (4,), the rectangle's middle (y, x) and its size (height, width), as fractions of the patch.
     """
     sides = np.array(pixels.shape[:2])
     low = np.rint((box[:2] - box[2:] / 2) * sides).astype(int).clip(0)
@@ -118,10 +118,10 @@ def _white_bank(side: int) -> np.ndarray:
 def _paper_bank(side: int) -> np.ndarray:
     generator = np.random.Generator(np.random.PCG64(_BANK_SEED + 1))
     total = np.zeros((side, side), np.float32)
-    for sigma, share in ((0.7, 0.6), (8.0, 0.5), (40.0, 0.6)):
+    for sigma, weight in ((0.7, 0.6), (8.0, 0.5), (40.0, 0.6)):
         layer = generator.standard_normal((side, side), dtype=np.float32)
         layer = cv2.GaussianBlur(layer, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
-        total += share * layer / layer.std()
+        total += weight * layer / layer.std()
     return _codes(total / total.std())
 
 

@@ -18,8 +18,8 @@ _STEP = 8  # Pixels between the nodes of the mesh on which a map is computed bef
 _PAPER_PERCENTILE = 75
 
 
-def paper_colour(patches: np.ndarray) -> np.ndarray:
-    """The colour of the paper of each patch: the 75th percentile of the pixels on its border.
+def border_colour(patches: np.ndarray) -> np.ndarray:
+    """The colour that what a warp uncovers takes: the 75th percentile of the pixels on each patch's border.
 
     Ink covers less than a quarter of the border of nearly every patch of handwriting, and a percentile, other than the
     maximum, is a colour that the paper really has.
@@ -48,8 +48,8 @@ def affine_matrices(
         shear: horizontal shift a pixel of height (the tangent of the added slant), (N,).
         zoom: magnification, 1.1 is ten per cent larger, (N,).
         aspect: further magnification of the width and reduction of the height, (N,).
-        translation_x: shift to the right as a share of the width, (N,).
-        translation_y: shift downwards as a share of the height, (N,).
+        translation_x: shift to the right as a fraction of the width, (N,).
+        translation_y: shift downwards as a fraction of the height, (N,).
 
     Returns:
         float64 (N, 2, 3); the row `[a, b, c]` gives an input coordinate as `a * x + b * y + c`.

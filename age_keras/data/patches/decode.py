@@ -81,19 +81,3 @@ def _to_8_bits(image: Image.Image) -> np.ndarray:
     if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:  # Pillow turns this round itself for 1 and 8 bits alone
         table = table[::-1]
     return table[values]
-
-
-def page_thumbnail(path: str | Path, max_side: int = 400, channels: int = 1) -> np.ndarray:
-    """A small picture of a page, for figures.
-
-    Args:
-        path: the file.
-        max_side: the longer side, in pixels; a smaller page keeps its size. Defaults to 400.
-        channels: 1 or 3. Defaults to 1.
-
-    Returns:
-        uint8, (height, width) or (height, width, 3).
-    """
-    page = decode_page(path, channels)
-    page.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return np.asarray(page)

@@ -11,13 +11,11 @@ import numpy as np
 from PIL import Image
 
 from age_keras.config.pages import PageSettings
-from age_keras.data.patches.decode import MAX_PIXELS, decode_page, page_thumbnail
+from age_keras.data.patches.decode import MAX_PIXELS, decode_page
+from age_keras.data.patches.ink import ink_mask
 from age_keras.errors import InputError
 
-__all__ = ["Page", "cut_page", "decode_page", "page_thumbnail", "scaled_size"]
-
 PUBLISHED_MEAN = 0.0054  # the study drops patches whose mean of pixels / 255 is not over this: black ones
-MIN_CONTRAST = 30  # grey levels between ink and paper, below which Otsu has split the paper itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +74,7 @@ def scale_page(path: str | Path, settings: PageSettings) -> np.ndarray:
 def cut_scaled(pixels: np.ndarray, settings: PageSettings) -> Page:
     """Cuts a scaled page, uint8 (height, width, channels), into patches and drops the blank ones."""
     boxes = _tiles((pixels.shape[1], pixels.shape[0]), settings)
-    ink = _ink_shares(pixels, boxes)
+    ink = _ink_fractions(pixels, boxes)
     keep = _keep(pixels, boxes, ink, settings)
     blank = not keep.any()
     if blank:
@@ -107,31 +105,10 @@ def _keep(pixels: np.ndarray, boxes: np.ndarray, ink: np.ndarray, settings: Page
     return np.ones(len(boxes), bool)
 
 
-def _ink_shares(pixels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Share of each patch's pixels that are at or below the page's threshold between ink and paper."""
-    grey = pixels[..., 0] if pixels.shape[-1] == 1 else np.asarray(Image.fromarray(pixels).convert("L"))
-    dark = grey <= ink_threshold(grey)
-    return np.array([np.count_nonzero(dark[y : y + h, x : x + w]) / (w * h) for x, y, w, h in boxes])
-
-
-def ink_threshold(grey: np.ndarray) -> int:
-    """Otsu's threshold of a page: pixels at or below it are ink; -1 where there is no ink.
-
-    Otsu splits any picture, an empty sheet into its lighter and its darker noise too: where the two parts differ by
-    less than `MIN_CONTRAST` grey levels there is nothing but paper.
-
-    Source: N. Otsu, "A threshold selection method from gray-level histograms", IEEE Trans. SMC 9 (1979).
-    """
-    share = np.bincount(grey.ravel(), minlength=256) / grey.size
-    levels = np.arange(256)
-    below, mass = share.cumsum(), (share * levels).cumsum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        dark, light = mass / below, (mass[-1] - mass) / (1 - below)
-        between = np.nan_to_num(below * (1 - below) * (light - dark) ** 2, posinf=0)
-    best = int(np.argmax(between))
-    if not light[best] - dark[best] >= MIN_CONTRAST:
-        return -1
-    return best
+def _ink_fractions(pixels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """The fraction of each patch's pixels that are ink."""
+    ink = ink_mask(pixels)
+    return np.array([np.count_nonzero(ink[y : y + h, x : x + w]) / (w * h) for x, y, w, h in boxes])
 
 
 def _fill_up(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

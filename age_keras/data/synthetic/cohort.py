@@ -3,7 +3,7 @@
 The pages are Hebrew-like handwriting drawn from strokes (`hebrew_strokes.py`) by made-up writers
 (`synthetic_writer.py`) on scanned paper (`synthetic_page.py`). The folder looks like HHD-Age unpacked: `train/ val/
 test/` with names such as `w11_F_2_form1.tif`, and `AgeAnnotations_and_Split.csv`. Writers are disjoint between the
-splits, whose shares of pages are HHD's 648 : 118 : 116; most writers have one page, and, as in HHD, the writers with
+splits, whose fractions of pages are HHD's 648 : 118 : 116; most writers have one page, and, as in HHD, the writers with
 many are in the training split. Beside them lies `synthetic.json`, by which every report can say that its pages are made
 up (`is_synthetic`).
 """
@@ -29,7 +29,7 @@ MARKER = "synthetic.json"
 VERSION = 1  # Of the drawing: two cohorts of one version, seed and number of writers are equal byte for byte.
 FEWEST_WRITERS, MOST_WRITERS = 5, 20_000
 
-_HELD_OUT_SHARE = {"test": 116 / 882, "val": 118 / 882}
+_HELD_OUT_FRACTION = {"test": 116 / 882, "val": 118 / 882}
 _FORMS = 50
 _MOST_PAGES = 10
 # Streams of random numbers: one each for what must not depend on the others.
@@ -139,14 +139,14 @@ def _pages_at(quantile: float) -> int:
 
 
 def _assign_splits(groups: list[int], pages: list[int], seed: int) -> list[str]:
-    """Deals writers into splits with HHD's shares of pages in every age group; those with fewest pages are held out."""
+    """Deals writers into splits with HHD's fractions of pages in every age group, those with fewest pages held out."""
     rng = np.random.default_rng([seed, _SPLIT])
     splits = ["train"] * len(groups)
     order = sorted(rng.permutation(len(groups)).tolist(), key=lambda w: pages[w])
-    for split, share in _HELD_OUT_SHARE.items():
+    for split, fraction in _HELD_OUT_FRACTION.items():
         wanted = 0.0
         for group in sorted(set(groups), key=groups.count, reverse=True):
-            wanted += share * sum(n for n, g in zip(pages, groups, strict=True) if g == group)
+            wanted += fraction * sum(n for n, g in zip(pages, groups, strict=True) if g == group)
             for writer in order:
                 if wanted < 0.5:
                     break

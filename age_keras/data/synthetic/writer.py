@@ -22,8 +22,8 @@ DPI = 150  # Of every scan.
 PIXELS_PER_MM = DPI / 25.4
 YOUNGEST, OLDEST = 8, 91
 # Share of writers and (age, density) knots: the shape of HHD-Age (most writers at 14 and 15, a thin tail of adults),
-# with the share over 50 raised from 1 to 9 % and the tail drawn out to 91.
-_AGE_SHARES = (
+# with the fraction over 50 raised from 1 to 9 % and the tail drawn out to 91.
+_AGE_FRACTIONS = (
     (0.06, ((8, 1), (11, 2), (12, 3))),
     (0.47, ((12, 1), (13, 3), (14, 9), (15, 8), (16, 0))),
     (0.28, ((16, 9), (17, 5), (19, 2.5), (22, 2.5), (26, 1))),
@@ -33,20 +33,20 @@ _AGE_SHARES = (
 
 
 def age_at(quantile: float) -> int:
-    """The age in whole years below which a share `quantile` of the cohort's writers lies.
+    """The age in whole years below which a fraction `quantile` of the cohort's writers lies.
 
     Example:
         >>> age_at(0.0), age_at(0.5), age_at(0.9999)
         (8, 15, 91)
     """
-    for share, knots in _AGE_SHARES:
-        if quantile < share:
+    for fraction, knots in _AGE_FRACTIONS:
+        if quantile < fraction:
             ages = np.linspace(knots[0][0], knots[-1][0], 1001)
             density = np.interp(ages, *np.transpose(knots))
             cumulative = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
-            age = np.interp(quantile / share, cumulative / cumulative[-1], ages)
+            age = np.interp(quantile / fraction, cumulative / cumulative[-1], ages)
             return int(np.clip(age, YOUNGEST, OLDEST))
-        quantile -= share
+        quantile -= fraction
     return OLDEST
 
 
@@ -98,7 +98,7 @@ class WriterStyle:
     tremor: float  # amplitude, mm
     tremor_frequency: float  # Hz
     speed: float  # mm/s
-    taper: float  # share of pen width lost where a stroke begins and ends
+    taper: float  # fraction of pen width lost where a stroke begins and ends
     pressure_noise: float
     # Pen and paper.
     pen_radius: float  # mm
@@ -168,7 +168,7 @@ def draw_style(rng: np.random.Generator, age: float) -> WriterStyle:
     )
 
 
-# Pens: share, radius (mm), opacity, grey value of the ink, grain.
+# Pens: fraction, radius (mm), opacity, grey value of the ink, grain.
 _PENS = (
     (0.55, 0.21, 0.86, 62, 0.35),  # blue ballpoint
     (0.22, 0.22, 0.90, 38, 0.30),  # black ballpoint

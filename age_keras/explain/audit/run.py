@@ -54,18 +54,18 @@ def audit_run(
     if rows.empty:
         raise InputError(f"None of the run's pages lies in {root}: give their folder by --data.")
     drawn = rows.sample(min(pages, len(rows)), random_state=seed)
-    probes, shares, areas, facts_of = [], [], [], {}
+    probes, fractions, areas, facts_of = [], [], [], {}
     for checkpoint, part in checkpoints_of(folder, model, drawn):
         explainer, settings, facts_of = load_explainer(checkpoint)
         paths = [root / name for name in part.ImageID]
         probes.append(probe_pages(explainer.ages, paths, settings, seed, _bar(progress, checkpoint.stem)))
         for path in paths[: max(1, MAPPED // max(1, len(set(drawn.Fold))))]:
-            share, area = _attribution(explainer, path, settings)
-            shares.append(share)
+            fraction, area = _attribution(explainer, path, settings)
+            fractions.append(fraction)
             areas.append(area)
     probed = pd.concat(probes, ignore_index=True)
     found = judge_pixels(probed)
-    found.append(judge_attribution(*(pd.DataFrame(part).mean().to_dict() for part in (shares, areas))))
+    found.append(judge_attribution(*(pd.DataFrame(part).mean().to_dict() for part in (fractions, areas))))
     labels = _labels(folder, rows, root)
     found += judge_files(
         _facts(labels, root), labels["TrueAge"].to_numpy(), labels["Writer"].to_numpy(), labels["Prediction"].to_numpy()

@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 
 from age_keras.config.pages import PageSettings
+from age_keras.data.patches.ink import ink_mask, paper_colour
 from age_keras.data.patches.pages import cut_scaled, patches_at, scale_page
 from age_keras.explain.audit.metadata import Skill, columns_of, cross_validated_skill
 from age_keras.explain.audit.zones import (
     ZONES,
     as_much_writing,
+    change_stroke_width,
     erased,
     ink_alone,
+    mean_stroke_width,
     paper_alone,
-    stroke_width,
-    with_strokes,
     zones_of,
 )
-from age_keras.explain.page import ink_mask, paper_colour
 
 ERASED = ("corners", "margins", "lines")
 LARGE = 0.25  # of the spread of the answers, from which an effect counts
@@ -64,7 +64,7 @@ def probe_pages(
     Returns:
         In years: `whole`; `without_<zone>` and `without_as_much_<zone>` for corners, margins and lines; `paper_alone`,
         `ink_alone`, `blank` (an even sheet of the page's paper), `thin`, `thick`. `ink_<zone>` and `area_<zone>` are
-        shares of the page's ink and area; `stroke_width` pixels; `tint_<channel>` the paper's colour.
+        fractions of the page's ink and area; `stroke_width` pixels; `tint_<channel>` the paper's colour.
     """
     rng, rows = np.random.default_rng(seed), []
     common = np.median([paper_colour(scale_page(path, settings)) for path in paths[:20]], axis=0)
@@ -77,7 +77,7 @@ def probe_pages(
             versions[f"without_as_much_{zone}"] = erased(pixels, as_much_writing(pixels, zones, zone, rng))
         versions["paper_alone"] = paper_alone(pixels, rng)
         versions["ink_alone"] = ink_alone(pixels, common)
-        versions["thin"], versions["thick"] = with_strokes(pixels, -1), with_strokes(pixels, 1)
+        versions["thin"], versions["thick"] = change_stroke_width(pixels, -1), change_stroke_width(pixels, 1)
         row = {name: float(ages(patches_at(page, boxes, settings)).mean()) for name, page in versions.items()}
         paper = paper_colour(pixels)
         sheet = np.broadcast_to(np.rint(paper), (1, settings.side, settings.side, settings.channels))
@@ -85,7 +85,7 @@ def probe_pages(
         row |= {f"ink_{zone}": float((ink & zones[zone]).sum() / max(ink.sum(), 1)) for zone in ZONES}
         row |= {f"area_{zone}": float(zones[zone].mean()) for zone in ZONES}
         row |= {f"tint_{i}": float(value) for i, value in enumerate(paper)}
-        rows.append(row | {"stroke_width": stroke_width(pixels)})
+        rows.append(row | {"stroke_width": mean_stroke_width(pixels)})
     return pd.DataFrame(rows)
 
 
@@ -123,12 +123,12 @@ def judge_files(
     return found
 
 
-def judge_attribution(shares: dict[str, float], areas: dict[str, float]) -> Suspicion:
-    """Where the map of the model lies: shares of the attribution and of the area by zone."""
-    parts = ", ".join(f"{zone} {shares[zone]:.0%} (area {areas[zone]:.0%})" for zone in ZONES)
-    heavy = [z for z in ("corners", "margins", "lines") if shares[z] >= LARGE and shares[z] > 3 * areas[z]]
+def judge_attribution(fractions: dict[str, float], areas: dict[str, float]) -> Suspicion:
+    """Where the map of the model lies: fractions of the attribution and of the area by zone."""
+    parts = ", ".join(f"{zone} {fractions[zone]:.0%} (area {areas[zone]:.0%})" for zone in ZONES)
+    heavy = [z for z in ("corners", "margins", "lines") if fractions[z] >= LARGE and fractions[z] > 3 * areas[z]]
     said = f"much of the map lies on {' and '.join(heavy)}" if heavy else "the map lies where its area would put it"
-    figures = {f"share_{z}": shares[z] for z in ZONES} | {f"area_{z}": areas[z] for z in ZONES}
+    figures = {f"fraction_{z}": fractions[z] for z in ZONES} | {f"area_{z}": areas[z] for z in ZONES}
     return Suspicion("attribution", bool(heavy), f"Attribution by zone: {said}: {parts}.", figures)
 
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from age_keras.explain.page import ink_mask, paper_colour
+from age_keras.data.patches.ink import ink_mask, paper_colour
 
 CORNER, MARGIN = 0.15, 0.08  # of the page's shorter side
 LINE = 6  # A ruled line is straight ink over at least a sixth of the page's width.
@@ -82,13 +82,13 @@ def ink_alone(pixels: np.ndarray, paper: np.ndarray) -> np.ndarray:
     return np.rint(np.where(ink[..., None], pixels / ground * paper, paper)).clip(0, 255).astype(np.uint8)
 
 
-def with_strokes(pixels: np.ndarray, grow: int) -> np.ndarray:
+def change_stroke_width(pixels: np.ndarray, grow: int) -> np.ndarray:
     """Every stroke wider (grow 1) or narrower (-1) by about one pixel of the scaled page on each side."""
     change = cv2.erode if grow > 0 else cv2.dilate  # dark ink on light paper
     return change(pixels, np.ones((3, 3), np.uint8)).reshape(pixels.shape)
 
 
-def stroke_width(pixels: np.ndarray) -> float:
+def mean_stroke_width(pixels: np.ndarray) -> float:
     """The mean width of strokes in pixels of the scaled page; NaN without ink.
 
     In a stroke of width w the mean distance to the nearest edge is w / 4.

@@ -198,10 +198,10 @@ class TestWarp:
         assert 0.3 < np.abs(move).max() <= 3
         assert np.abs(np.diff(move, axis=1)).max() < 8  # No fold: nodes stand eight pixels apart.
 
-    def test_paper_colour_ignores_ink_on_the_border(self):
+    def test_border_colour_ignores_ink_on_the_border(self):
         patch = np.full((1, 50, 50, 3), (250, 240, 200), np.uint8)
         patch[:, :10, :30] = 20
-        assert warp.paper_colour(patch).tolist() == [[250, 240, 200]]
+        assert warp.border_colour(patch).tolist() == [[250, 240, 200]]
 
 
 class TestInk:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from age_keras.config.pages import PageSettings
-from age_keras.data.patches import pages as pages_module
-from age_keras.data.patches.decode import decode_page, page_thumbnail
-from age_keras.data.patches.pages import cut_page, ink_threshold, scaled_size
+from age_keras.data.patches.decode import decode_page
+from age_keras.data.patches.ink import ink_mask
+from age_keras.data.patches.pages import cut_page, scaled_size
 from age_keras.errors import InputError
 
 
@@ -177,13 +177,6 @@ def test_a_truncated_file_is_an_error_not_a_half_black_page(tmp_path, name):
         cut_page(path, PageSettings())
 
 
-def test_a_thumbnail_is_no_larger_than_asked(tmp_path):
-    path = saved(tmp_path, scribble(), "a.png")
-    assert page_thumbnail(path, 90).shape == (90, 70)
-    assert page_thumbnail(path, 90, channels=3).shape == (90, 70, 3)
-    assert page_thumbnail(path, 5000).shape == (900, 700)
-
-
 def published_patches(path) -> np.ndarray:
     """The study's own steps, written down from its description: one resampling to the cut-down size, 400 at 200."""
     image = Image.open(path).convert("RGB")
@@ -290,7 +283,7 @@ def test_a_blank_page_keeps_one_patch_and_says_so(tmp_path, kind):
     page = cut_page(saved(tmp_path, Image.fromarray(pixels.astype(np.uint8)), "a.png"), PageSettings())
     assert page.blank
     assert len(page.patches) == 1
-    assert ink_threshold(pixels.astype(np.uint8)) == -1
+    assert not ink_mask(pixels.astype(np.uint8)[..., None]).any()
 
 
 def test_faint_pencil_is_ink(tmp_path):
@@ -340,7 +333,3 @@ def test_the_key_changes_with_what_changes_pixels():
     assert len(keys) == 6
     assert PageSettings(image_size=400).key == PageSettings().key
     assert PageSettings(blank="none", min_ink=0.3).key == PageSettings(blank="none").key
-
-
-def test_every_public_name_is_there():
-    assert all(hasattr(pages_module, name) for name in pages_module.__all__)

@@ -18,10 +18,10 @@ from age_keras.explain.audit.suspicions import correlation, judge_attribution, j
 from age_keras.explain.audit.zones import (
     ZONES,
     as_much_writing,
+    change_stroke_width,
     ink_alone,
+    mean_stroke_width,
     paper_alone,
-    stroke_width,
-    with_strokes,
     zones_of,
 )
 from age_keras.files import write_json
@@ -199,7 +199,7 @@ class TestZones:
         assert not zones_of(page)["lines"].any()
 
     def test_as_much_writing_holds_about_as_much_ink(self, page):
-        from age_keras.explain.page import ink_mask
+        from age_keras.data.patches.ink import ink_mask
 
         zones, ink = zones_of(page), ink_mask(page)
         chosen = as_much_writing(page, zones, "corners", np.random.default_rng(0))
@@ -219,10 +219,14 @@ class TestZones:
         for width in (2, 4, 6):
             blank = np.full((120, 120, 1), 240, np.uint8)
             cv2.line(blank, (10, 60), (110, 60), 20, width)
-            widths.append(stroke_width(blank))
+            widths.append(mean_stroke_width(blank))
         assert np.all(np.diff(widths) > 1)
-        assert stroke_width(with_strokes(page, 1)) > stroke_width(page) > stroke_width(with_strokes(page, -1))
-        assert np.isnan(stroke_width(np.full((50, 50, 1), 240, np.uint8)))
+        assert (
+            mean_stroke_width(change_stroke_width(page, 1))
+            > mean_stroke_width(page)
+            > mean_stroke_width(change_stroke_width(page, -1))
+        )
+        assert np.isnan(mean_stroke_width(np.full((50, 50, 1), 240, np.uint8)))
 
 
 def test_attribution_on_a_corner_is_a_suspicion():
