@@ -92,9 +92,8 @@ def experiment(config: Config) -> Path:
     characters = load_characters(config.data, config.path)
     parts = split_parts(characters, config.validation, config.limit)
 
-    import keras
-
     from age_keras.characters.evaluation.robustness_report import write_robustness_report
+    from age_keras.characters.model.saving import load_recogniser
     from age_keras.characters.robustness.measure import measure
     from age_keras.characters.training.adversarial import train_robust
 
@@ -104,7 +103,7 @@ def experiment(config: Config) -> Path:
     )
     models = {"robust": robust}
     for path in config.against:
-        models[f"{path.parent.parent.name}/{path.stem}"] = keras.models.load_model(path, compile=False)
+        models[f"{path.parent.parent.name}/{path.stem}"] = load_recogniser(path)
     results = {
         name: measure(
             model,

@@ -77,7 +77,8 @@ def experiment(config: Config) -> Path:
     from age_keras.characters.data.ink_statistics import ink_statistics
     from age_keras.characters.evaluation.writers_report import write_writers_report
     from age_keras.characters.model.recogniser import logits_model, predict_probabilities
-    from age_keras.characters.training.train_seed import save_model, train_fresh
+    from age_keras.characters.model.saving import save_recogniser
+    from age_keras.characters.training.train_seed import train_fresh
     from age_keras.characters.training.writer_stage import staged_scores
 
     run = config.open("digits_writers", characters.fingerprint)
@@ -94,7 +95,7 @@ def experiment(config: Config) -> Path:
             return logits[:, 1] - logits[:, 0]
 
         history += [{"fold": k, **row} for row in rows]
-        save_model(model, run.file("checkpoints", f"fold{k}.keras"))
+        save_recogniser(run.file("checkpoints", f"fold{k}.keras"), model, train.name)
         unseen[held], scores[k] = (log_odds(part.images) for part in (train.take(held), test))
 
     def table(part, rows, score):

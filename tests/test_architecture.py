@@ -57,7 +57,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "age_keras.characters.config": (*GROUND, "age_keras.run"),
     "age_keras.characters.calibration": (*GROUND, "age_keras.characters.config"),
     "age_keras.characters.data": (*GROUND, "age_keras.characters.config", "age_keras.data.patches.decode"),
-    "age_keras.characters.model": (*GROUND, "age_keras.characters.config"),
+    "age_keras.characters.model": (*GROUND, "age_keras.run", "age_keras.characters.config"),
     "age_keras.characters.training": (
         *GROUND,
         "age_keras.fitting",

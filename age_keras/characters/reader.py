@@ -38,7 +38,7 @@ class Recogniser:
         path: the `.keras` file.
 
     Raises:
-        InputError: there is no such file, or it is no recogniser.
+        InputError: The file is missing, or is not a recogniser.
 
     Example:
         >>> Recogniser("runs/digits_mnist/usual/checkpoints/seed0.keras").read(["seven.png"])[0].digit
@@ -46,25 +46,12 @@ class Recogniser:
     """
 
     def __init__(self, path: str | Path):
-        import keras
         import tensorflow as tf
 
-        import age_keras.characters.model.recogniser
-        import age_keras.characters.model.test_time_augmentation  # Registers its layers, as the line above does.
+        from age_keras.characters.model.saving import load_recogniser
 
-        path = Path(path)
-        if not path.is_file():
-            raise InputError(f"There is no model {path}: give a .keras file from a run's checkpoints folder.")
-        try:
-            model = keras.models.load_model(path, compile=False)
-            self._last = model.get_layer("probabilities")
-        except Exception as error:
-            raise InputError(
-                f"{path} is not a recogniser: train one with python -m experiments.digits_mnist."
-            ) from error
-        if not isinstance(self._last, age_keras.characters.model.recogniser.CalibratedSoftmax):
-            raise InputError(f"{path} is not a recogniser: train one with python -m experiments.digits_mnist.")
-        self.model = model
+        self.model = model = load_recogniser(Path(path))
+        self._last = model.get_layer("probabilities")
         self.classes = self._last.classes
         self.image_size = model.input_shape[1]
         self._call = tf.function(lambda x: model(x, training=False), reduce_retracing=True)

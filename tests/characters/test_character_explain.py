@@ -7,6 +7,7 @@ import pytest
 from age_keras.characters.config import RecogniserConfig
 from age_keras.characters.explain import _places, attention_map, grad_cam, shapley_tiles
 from age_keras.characters.model.recogniser import build_recogniser
+from age_keras.characters.model.saving import save_recogniser
 
 TINY = {"detail": (), "stem": 4, "stages": ((4,), (6,)), "units": 8, "heads": 2, "normalise": False}
 
@@ -80,7 +81,7 @@ def test_the_command_draws_a_row_per_image(tmp_path, capsys):
 
     from age_keras import cli
 
-    build_recogniser(RecogniserConfig(**TINY)).save(tmp_path / "m.keras")
+    save_recogniser(tmp_path / "m.keras", build_recogniser(RecogniserConfig(**TINY)), "digits")
     for i in range(2):
         Image.fromarray(255 - _image()).save(tmp_path / f"{i}.png")
     pictures = [str(tmp_path / f"{i}.png") for i in range(2)]

@@ -10,6 +10,8 @@ from PIL import Image
 from age_keras import cli
 from age_keras.characters.config import RecogniserConfig
 from age_keras.characters.model.recogniser import build_recogniser
+from age_keras.characters.model.saving import save_recogniser
+from age_keras.run.bundle import save_bundle
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +21,8 @@ def model(tmp_path_factory):
     network = build_recogniser(
         RecogniserConfig(stem=4, stages=((4,), (6,)), units=8, heads=2, normalise=False), classes=("alef", "bet")
     )
-    network.get_layer("probabilities").abstain_below.assign(0.9)
-    network.get_layer("probabilities").set_threshold.assign(0.2)
-    network.save(path)
+    network.get_layer("probabilities").calibrate(temperature=1, set_threshold=0.2, abstain_below=0.9)
+    save_recogniser(path, network, "letters")
     return path
 
 
@@ -62,6 +63,7 @@ def test_a_broken_image_is_told_and_the_others_are_read(model, picture, tmp_path
 
 def test_what_is_no_recogniser_is_said_without_a_traceback(tmp_path, picture, capsys):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
-    for path in (tmp_path / "none.keras", tmp_path / "other.keras", picture):
+    save_bundle(tmp_path / "age.keras", keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), {"kind": "age"})
+    for path in (tmp_path / "none.keras", tmp_path / "other.keras", tmp_path / "age.keras", picture):
         assert cli.main(["digits", "predict", str(path), str(picture)]) == 2
         assert path.name in capsys.readouterr().err

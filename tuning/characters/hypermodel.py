@@ -12,8 +12,9 @@ from age_keras.characters.config import RecogniserConfig, RecogniserTraining
 from age_keras.characters.data.characters import Characters
 from age_keras.characters.data.splits import writer_folds
 from age_keras.characters.model.recogniser import predict_probabilities
+from age_keras.characters.model.saving import save_recogniser
 from age_keras.characters.training.train import train_recogniser
-from age_keras.characters.training.train_seed import fresh_recogniser, save_model
+from age_keras.characters.training.train_seed import fresh_recogniser
 from tuning.cross_validated import CrossValidated, OnEpoch
 from tuning.search_config import SearchSettings
 from tuning.spaces import recogniser
@@ -77,7 +78,7 @@ class RecogniserHyperModel(CrossValidated):
         )
         wrong = predict_probabilities(model, held.images).argmax(axis=1) != held.labels
         if self.keep:
-            save_model(model, folder / f"fold{fold}.keras")
+            save_recogniser(folder / f"fold{fold}.keras", model, held.name)
         keras.utils.clear_session(free_memory=True)
         curve = [round(100 * (1 - float(row["val_accuracy"])), 4) for row in history]
         return {"error": 100 * float(wrong.mean()), "epochs": len(history), "curve": curve}

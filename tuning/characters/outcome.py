@@ -22,14 +22,15 @@ def write_outcome(run: Run, configurations: dict[str, tuple], parts: dict[str, C
         seed: of weights, order and augmentation.
     """
     from age_keras.characters.model.recogniser import predict_probabilities
-    from age_keras.characters.training.train_seed import save_model, train_fresh
+    from age_keras.characters.model.saving import save_recogniser
+    from age_keras.characters.training.train_seed import train_fresh
 
     test = parts["test"]
     rows = pd.DataFrame({"Row": np.arange(len(test)), "Truth": test.labels})
     rows["Writer"] = rows["Row"] if test.writers is None else test.writers
     for column, (name, (shape, training)) in zip(("chosen", "default"), configurations.items(), strict=True):
         model, _ = train_fresh(shape, training, parts["train"], parts["validation"], seed, name, run)
-        save_model(model, run.file("checkpoints", f"{name}.keras"))
+        save_recogniser(run.file("checkpoints", f"{name}.keras"), model, test.name)
         rows[column] = predict_probabilities(model, test.images).argmax(axis=1)
     with atomic_write(run.file("outer.csv")) as file:
         rows.to_csv(file, index=False)

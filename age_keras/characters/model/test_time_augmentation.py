@@ -20,33 +20,32 @@ class AugmentedViews(layers.Layer):
     Pixels are interpolated bilinearly; what comes from outside is background (0).
 
     Args:
-        looks: (degrees counter-clockwise, zoom) of each view; a zoom above 1 enlarges the ink. (Saved models hold the
-            argument under this name.)
+        views: (degrees counter-clockwise, zoom) of each view; a zoom above 1 enlarges the ink.
     """
 
-    def __init__(self, looks: Sequence[tuple[float, float]], **kwargs):
+    def __init__(self, views: Sequence[tuple[float, float]], **kwargs):
         super().__init__(**kwargs)
-        self.looks = tuple((float(degrees), float(zoom)) for degrees, zoom in looks)
+        self.views = tuple((float(degrees), float(zoom)) for degrees, zoom in views)
 
     def build(self, input_shape):
-        found = [_bilinear(input_shape[1], *view) for view in self.looks]
+        found = [_bilinear(input_shape[1], *view) for view in self.views]
         self.places = np.stack([places for places, _ in found])  # (views, S * S, 4)
         self.weights_of_places = np.stack([weights for _, weights in found])[..., None]
 
     def call(self, images):
         side, channels = images.shape[1], images.shape[3]
         flat = ops.reshape(images, (-1, side * side, channels))
-        views = []
+        copies = []
         for places, weights in zip(self.places, self.weights_of_places, strict=True):
             read = ops.reshape(ops.take(flat, places.ravel(), axis=1), (-1, *places.shape, channels))
-            views.append(ops.sum(read * ops.cast(weights, read.dtype), axis=2))
-        return ops.reshape(ops.concatenate(views, axis=0), (-1, side, side, channels))
+            copies.append(ops.sum(read * ops.cast(weights, read.dtype), axis=2))
+        return ops.reshape(ops.concatenate(copies, axis=0), (-1, side, side, channels))
 
     def compute_output_shape(self, input_shape):
         return (None, *input_shape[1:])
 
     def get_config(self):
-        return {**super().get_config(), "looks": self.looks}
+        return {**super().get_config(), "views": self.views}
 
 
 @keras.saving.register_keras_serializable("age_keras", name="MeanOfLooks")
@@ -54,21 +53,21 @@ class MeanOverViews(layers.Layer):
     """The mean of the logits `(views * N, classes)` over the views: `(N, classes)`.
 
     Args:
-        looks: Number of views. (Saved models hold the argument under this name.)
+        views: Number of views.
     """
 
-    def __init__(self, looks: int, **kwargs):
+    def __init__(self, views: int, **kwargs):
         super().__init__(**kwargs)
-        self.looks = looks
+        self.views = views
 
     def call(self, logits):
-        return ops.mean(ops.reshape(logits, (self.looks, -1, logits.shape[-1])), axis=0)
+        return ops.mean(ops.reshape(logits, (self.views, -1, logits.shape[-1])), axis=0)
 
     def compute_output_shape(self, input_shape):
         return (None, input_shape[-1])
 
     def get_config(self):
-        return {**super().get_config(), "looks": self.looks}
+        return {**super().get_config(), "views": self.views}
 
 
 def with_test_time_augmentation(model: keras.Model) -> keras.Model:

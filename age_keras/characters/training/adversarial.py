@@ -10,8 +10,9 @@ from age_keras.characters.calibration import fit_confidence
 from age_keras.characters.config import Adversary, Confidence, RecogniserConfig, RecogniserTraining
 from age_keras.characters.data.characters import Characters
 from age_keras.characters.model.recogniser import logits_model, predict_probabilities
+from age_keras.characters.model.saving import save_recogniser
 from age_keras.characters.training.train import train_recogniser
-from age_keras.characters.training.train_seed import fresh_recogniser, save_model
+from age_keras.characters.training.train_seed import fresh_recogniser
 from age_keras.run.folder import Run
 
 WATCHED = 50
@@ -160,5 +161,5 @@ def train_robust(
     )
     held = predict_probabilities(logits_model(model), parts["validation"].images)
     model.get_layer("probabilities").calibrate(**fit_confidence(parts["validation"].labels, held, confidence))
-    save_model(model, run.file("checkpoints", "robust.keras"))
+    save_recogniser(run.file("checkpoints", "robust.keras"), model, train.name)
     return model, history

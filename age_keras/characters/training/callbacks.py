@@ -1,5 +1,6 @@
 """Callbacks of a recogniser's training: its record, the weights to keep, the state to resume from, the progress bar."""
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -8,29 +9,29 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from age_keras.fitting.best_epoch import BestEpoch
 from age_keras.run.state import assign, load_state, save_state, to_array
 
 
 class Checkpointer(keras.callbacks.Callback):
-    """Keeps the record of the epochs and, on disk, all that is needed to go on after the last whole epoch.
+    """Keeps the record of the epochs and, on disk, all that is needed to resume after the last whole epoch.
 
     Args:
-        path: the state's file; `None` keeps nothing on disk.
+        path: The state's file; `None` keeps nothing on disk.
         keep: "last" or "best": the weights that `finish` leaves in the model.
-        patience: epochs without a better validation loss before it stops; 0 never.
-        epochs: of the whole training.
+        patience: Epochs without a better validation loss before training stops; 0 never stops it.
     """
 
-    def __init__(self, path: Path | None, *, keep: str, patience: int, epochs: int):
+    def __init__(self, path: Path | None, *, keep: str, patience: int):
         super().__init__()
-        self.path, self.keep, self.patience, self.epochs = path, keep, patience, epochs
+        self.path, self.keep = path, keep
         self.history: list[dict[str, float]] = []
-        self.best_loss, self.wait, self.stopped = float("inf"), 0, False
-        self.best: list[np.ndarray] = []
+        self.best = BestEpoch(stop_patience=patience or None)
+        self.best_weights: list[np.ndarray] = []
         self.validated: list[np.ndarray] = []
 
     def restore(self, model: keras.Model) -> int:
-        """Puts the state on disk back into a compiled model. Returns the epoch to go on with."""
+        """Puts the state on disk back into a compiled model. Returns the epoch to resume with."""
         model.optimizer.build(model.trainable_variables)
         loaded = load_state(self.path) if self.path else None
         if loaded is None:
@@ -38,10 +39,9 @@ class Checkpointer(keras.callbacks.Callback):
         counters, arrays = loaded
         assign(model.variables, arrays["variable"])
         assign(model.optimizer.variables, arrays["slot"])
-        self.history = counters["history"]
-        self.best_loss, self.wait, self.stopped = counters["best_loss"], counters["wait"], counters["stopped"]
+        self.history, self.best = counters["history"], BestEpoch(**counters["best"])
         count = len(model.variables)
-        self.best, self.validated = arrays["best"][:count], arrays["best"][count:]
+        self.best_weights, self.validated = arrays["best"][:count], arrays["best"][count:]
         return len(self.history)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -49,26 +49,23 @@ class Checkpointer(keras.callbacks.Callback):
 
     def on_test_end(self, logs=None):
         self.validated = [to_array(v) for v in self.model.variables]
-        if logs["loss"] < self.best_loss:
-            self.best_loss, self.best, self.wait = float(logs["loss"]), self.validated, 0
-        else:
-            self.wait += 1
+        if self.best.update(len(self.history), logs["loss"]):
+            self.best_weights = self.validated
 
     def on_epoch_end(self, epoch, logs=None):
         row = {"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         row["seconds"] = round(time.perf_counter() - self._began, 2)
         self.history.append(row)
-        if self.patience and self.wait >= self.patience:
-            self.stopped = self.model.stop_training = True
+        self.model.stop_training |= self.best.stopped
         if self.path and np.isfinite(row["loss"]):
-            counters = {k: getattr(self, k) for k in ("history", "best_loss", "wait", "stopped")}
-            optimizer = self.model.optimizer
-            save_state(self.path, self.model.variables, optimizer.variables, [*self.best, *self.validated], counters)
+            counters = {"history": self.history, "best": dataclasses.asdict(self.best)}
+            arrays = [*self.best_weights, *self.validated]
+            save_state(self.path, self.model.variables, self.model.optimizer.variables, arrays, counters)
 
     def finish(self, model: keras.Model) -> None:
         """Leaves in the model the weights that are kept, as they were when validated."""
-        kept = self.best if self.keep == "best" else self.validated
+        kept = self.best_weights if self.keep == "best" else self.validated
         if kept:
             assign(model.variables, kept)
 

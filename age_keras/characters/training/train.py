@@ -1,6 +1,5 @@
 """How a recogniser is trained: augmented batches, a schedule, averaged weights, and resuming where it stopped."""
 
-import math
 from pathlib import Path
 
 import keras
@@ -13,6 +12,7 @@ from age_keras.characters.data.characters import Characters
 from age_keras.characters.data.warp import warp_batch
 from age_keras.characters.training.callbacks import Checkpointer, ProgressBar
 from age_keras.errors import InputError
+from age_keras.fitting.schedules import rate_factor
 
 
 def train_recogniser(
@@ -57,9 +57,9 @@ def train_recogniser(
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
         metrics=["accuracy"],
     )
-    keeper = Checkpointer(state, keep=training.keep, patience=training.patience, epochs=training.epochs)
+    keeper = Checkpointer(state, keep=training.keep, patience=training.patience)
     first = keeper.restore(model)
-    if first < training.epochs and not keeper.stopped:
+    if first < training.epochs and not keeper.best.stopped:
         watch = [keeper]  # Before the swap: at the end of a validation it sees the averaged weights.
         if training.ema:
             watch.append(keras.callbacks.SwapEMAWeights())
@@ -128,29 +128,25 @@ def _optimizer(training: RecogniserTraining, total_steps: int) -> keras.optimize
 
 @keras.saving.register_keras_serializable("age_keras")
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear rise from a twentieth of the peak, then half a cosine down to `peak * floor`.
+    """A linear rise from a twentieth of the peak, then half a cosine down to a thousandth of it.
 
     With a rise over a sixth of the steps it is the one-cycle policy (Smith & Topin 2018) with a cosine end.
 
     Args:
-        peak: the highest learning rate.
-        total_steps: optimizer steps of the whole training.
-        rise: fraction of the steps that the rate rises in.
-        floor: fraction of the peak left at the end. Defaults to 0.001.
+        peak: The highest learning rate.
+        total_steps: Optimizer steps of the whole training.
+        rise: Fraction of the steps in which the rate rises.
     """
 
-    def __init__(self, peak, total_steps, rise, floor=1e-3):
-        self.peak, self.total_steps, self.rise, self.floor = peak, total_steps, rise, floor
+    def __init__(self, peak, total_steps, rise):
+        self.peak, self.total_steps, self.rise = peak, total_steps, rise
 
     def __call__(self, step):
         done = ops.minimum(ops.cast(step, "float32") / max(self.total_steps, 1), 1.0)
-        up = 0.05 + 0.95 * done / max(self.rise, 1e-6)
-        fall = ops.maximum(done - self.rise, 0.0) / (1.0 - self.rise)
-        down = self.floor + (1.0 - self.floor) * 0.5 * (1.0 + ops.cos(math.pi * fall))
-        return self.peak * ops.where(done < self.rise, up, down)
+        return self.peak * rate_factor("cosine", done, self.rise, start=0.05, end=1e-3, xp=ops)
 
     def get_config(self):
-        return {"peak": self.peak, "total_steps": self.total_steps, "rise": self.rise, "floor": self.floor}
+        return {"peak": self.peak, "total_steps": self.total_steps, "rise": self.rise}
 
 
 def learning_rate(schedule: str, peak: float, total_steps: int) -> float | WarmupCosine:

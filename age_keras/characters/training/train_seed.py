@@ -9,6 +9,7 @@ from age_keras.characters.calibration import fit_confidence
 from age_keras.characters.config import Confidence, RecogniserConfig, RecogniserTraining
 from age_keras.characters.data.characters import Characters
 from age_keras.characters.model.recogniser import build_recogniser, logits_model, predict_probabilities
+from age_keras.characters.model.saving import save_recogniser
 from age_keras.characters.model.test_time_augmentation import with_test_time_augmentation
 from age_keras.characters.training.train import train_recogniser
 from age_keras.files import atomic_write
@@ -53,7 +54,7 @@ def train_seed(
     logits |= {p: predict_probabilities(logits_model(model), parts[p].images) for p in ("validation", "test")}
     facts = fit_confidence(parts["validation"].labels, logits["validation"], confidence)
     model.get_layer("probabilities").calibrate(**facts)
-    save_model(model, checkpoint)
+    save_recogniser(checkpoint, model, parts["train"].name)
     with atomic_write(outputs, "wb") as file:
         np.savez(file, **logits)
     return history, logits
@@ -91,15 +92,6 @@ def train_fresh(
     model = fresh_recogniser(shape, train, seed)
     files = {"state": run.file("state", f"{name}.npz"), "tensorboard": run.file("tensorboard", name)} if run else {}
     return model, train_recogniser(model, train, validation, training, seed=seed, name=name, **files)
-
-
-def save_model(model: keras.Model, path: Path) -> None:
-    """Saves a model for use, without its optimizer; whole or not at all."""
-    plain = keras.models.clone_model(model)
-    plain.set_weights(model.get_weights())
-    temporary = path.with_name(f".{path.name}.tmp.keras")
-    plain.save(temporary)
-    temporary.replace(path)
 
 
 def show_figures(run: Run, figures: Path) -> None:

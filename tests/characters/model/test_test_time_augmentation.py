@@ -7,6 +7,7 @@ from age_keras.characters.config import RecogniserConfig
 from age_keras.characters.data.warp import affine_batch
 from age_keras.characters.explain import attention_map, grad_cam
 from age_keras.characters.model.recogniser import build_recogniser, logits_model
+from age_keras.characters.model.saving import load_recogniser, save_recogniser
 from age_keras.characters.model.test_time_augmentation import (
     VIEWS,
     AugmentedViews,
@@ -32,8 +33,8 @@ def test_an_answer_is_the_mean_over_rotated_and_zoomed_views(tmp_path):
     np.testing.assert_allclose(logits_model(averaged)(images[..., None]), logits, atol=1e-5)
     expected = keras.ops.softmax(logits / 1.7)
     np.testing.assert_allclose(averaged(images[..., None]), expected, atol=1e-6)
-    averaged.save(tmp_path / "a.keras")
-    again = keras.models.load_model(tmp_path / "a.keras")
+    save_recogniser(tmp_path / "a.keras", averaged, "digits")
+    again = load_recogniser(tmp_path / "a.keras")
     np.testing.assert_array_equal(again(images[..., None]), averaged(images[..., None]))
     assert grad_cam(single_view(again), images).shape == attention_map(single_view(again), images).shape == images.shape
     assert single_view(model) is model
