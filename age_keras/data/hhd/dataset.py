@@ -9,8 +9,7 @@ from pathlib import Path
 
 import requests
 
-from age_keras.data.hhd.download import TIMEOUT, fetch
-from age_keras.data.hhd.unpack import unpack
+from age_keras.data.hhd.download import TIMEOUT, fetch, unpack
 from age_keras.data.table.gather import Gathered, gather
 from age_keras.errors import InputError
 
@@ -25,17 +24,17 @@ def download_hhd(
 ) -> bool:
     """Downloads HHD-Age (about 109 MB) and lays it out: `train/`, `val/`, `test/` and the labels.
 
-    An interrupted download goes on when called again; size and checksum are those of the Zenodo record. The folder
-    appears when it is whole.
+    An interrupted download is resumed by the next call; size and checksum are those of the Zenodo record. The folder
+    appears when it is complete.
 
     Args:
-        folder: the folder to make. Defaults to `data/hhd_age`.
-        base_url: the server. Defaults to Zenodo.
-        pause: seconds before a broken connection is tried again, doubled each time. Defaults to 1.
-        progress: show progress bars. Defaults to True.
+        folder: The folder to make. Defaults to `data/hhd_age`.
+        base_url: The server. Defaults to Zenodo.
+        pause: Seconds before a broken connection is tried again, doubled each time. Defaults to 1.
+        progress: Whether to show progress bars. Defaults to True.
 
     Returns:
-        Whether anything had to be done: False for a folder that is whole already.
+        Whether anything had to be done: False for a folder that is complete already.
 
     Raises:
         InputError: the folder holds something else, the server cannot be reached, or the archive is not HHD-Age.
@@ -46,7 +45,7 @@ def download_hhd(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.parent / f".{folder.name}.lock"):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            _pages(folder, f"{folder} exists and is not a whole HHD-Age folder: move it away or give another folder")
+            _pages(folder, f"{folder} exists and is not a complete HHD-Age folder: move it away or give another folder")
             return False
         archive = folder.parent / f".{ARCHIVE}"
         if not archive.exists():  # it has this name only when it is verified
@@ -94,7 +93,7 @@ def _file_of_record(base_url: str) -> tuple[str, int, str]:
         files = {file["key"]: file for file in response.json()["files"]}
     except (requests.RequestException, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{url} cannot be read ({type(error).__name__}): check the connection and run it again."
+            f"{url} cannot be read ({type(error).__name__}): check the connection and re-run the command."
         ) from error
     if ARCHIVE not in files:
         raise InputError(f"{url} has no file {ARCHIVE}; it has {', '.join(files) or 'none'}.")
