@@ -12,7 +12,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import tyro
 
 from age_keras.errors import InputError
-from age_keras.evaluation.comparison.models import compare_files
+from age_keras.evaluation.comparison.comparison import compare_files
 from age_keras.evaluation.comparison.table import as_csv, as_json, as_markdown
 
 

@@ -19,7 +19,7 @@ from age_keras.evaluation.ensembles.table import (
     match,
     published_rows,
 )
-from age_keras.evaluation.report.tables import markdown, number
+from age_keras.evaluation.text import markdown, number
 from age_keras.predictions.alignment import Aligned, align
 from age_keras.predictions.table import read_predictions, select, write_predictions
 

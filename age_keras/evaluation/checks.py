@@ -1,15 +1,35 @@
 """Coded checks: what can make a good figure worthless, and what to do about it. docs/checks.md explains each."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from age_keras.evaluation.baselines import training_rows
 from age_keras.evaluation.evaluate import Evaluation
 from age_keras.evaluation.fairness import MIN_WRITERS
-from age_keras.evaluation.finding import Check, and_list, listed, verb
 from age_keras.evaluation.metrics import spread
 from age_keras.evaluation.report.verdict import collapsed, led_by_source, source_skill
-from age_keras.evaluation.training_checks import TRAINING_CHECKS
+from age_keras.evaluation.text import and_list
 from age_keras.predictions.labels import match_pages
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check that found something.
+
+    Attributes:
+        code: `AK001` ... title: of its entry in docs/checks.md.
+        severity: `error` (the figures must not be believed), `warning` or `note`.
+        message: what was found, one sentence. advice: what to do, one sentence.
+        models: which models it is about; empty for all.
+    """
+
+    code: str
+    title: str
+    severity: str
+    message: str
+    advice: str
+    models: tuple[str, ...] = ()
 
 
 def run_checks(result: Evaluation) -> list[Check]:
@@ -47,7 +67,7 @@ def _worse_than_constant(e: Evaluation) -> Iterator[Check]:
     worse = [m for m, v in zip(e.models, mae, strict=False) if v >= mae[len(e.models) + e.best]]
     if worse:
         constant = f"a constant of {e.best_constant.years} years (MAE {mae[len(e.models) + e.best]:.2f})"
-        message = f"{listed(worse, len(e.models))} {verb(worse, 'has', 'have')} a larger MAE than {constant}."
+        message = f"{_listed(worse, len(e.models))} {_verb(worse, 'has', 'have')} a larger MAE than {constant}."
         advice = "Do not use it to estimate ages; look at the error by band and at the training curves."
         yield Check("AK003", "Worse than a constant", "error", message, advice, tuple(worse))
 
@@ -59,7 +79,7 @@ def _collapsed_to_mean(e: Evaluation) -> Iterator[Check]:
         slopes = 10 * spread(e.aligned.truth, e.aligned.predictions)["slope"][flat]
         years = f"{slopes.min():.1f}" + (f" to {slopes.max():.1f}" if len(models) > 1 else "")
         message = (
-            f"{listed(models, len(e.models))} {verb(models, 'answers', 'answer')} near the mean whatever the page: "
+            f"{_listed(models, len(e.models))} {_verb(models, 'answers', 'answer')} near the mean whatever the page: "
             f"ten years more of age move the answer by {years} years."
         )
         advice = "Read the error by band, weight rare ages (LDS), or collect more pages of older writers."
@@ -71,7 +91,7 @@ def _not_significant(e: Evaluation) -> Iterator[Check]:
     unsure = [m for m, b, low in zip(e.models, better, e.skill_interval[:, 0], strict=True) if b and not low > 0]
     if unsure:
         message = (
-            f"The 95% interval of the skill of {listed(unsure, len(e.models), of=True)} includes 0: "
+            f"The 95% interval of the skill of {_listed(unsure, len(e.models), of=True)} includes 0: "
             "on other writers a constant might do as well."
         )
         advice = "Claim no improvement over a constant; score more writers."
@@ -116,7 +136,7 @@ def _source_for_age(e: Evaluation) -> Iterator[Check]:
     if led:
         message = (
             f"Knowing only the source of a page gives a skill of {source_skill(e):.2f}, at least half of that of "
-            f"{listed(led, len(e.models), of=True)}: the source may stand in for the age."
+            f"{_listed(led, len(e.models), of=True)}: the source may stand in for the age."
         )
         advice = "Judge each source by itself (table of sources), or train and score within one source."
         yield Check("AK013", "The source stands in for the age", "warning", message, advice, tuple(led))
@@ -146,12 +166,58 @@ def _worse_by_writer(e: Evaluation) -> Iterator[Check]:
     worse = [n for n, s, v in zip(e.models, e.skill, by_writer, strict=False) if s > 0 and v >= by_writer[m + constant]]
     if worse:
         message = (
-            f"{listed(worse, m)} {verb(worse, 'beats', 'beat')} the constants by page but not by writer: with each "
+            f"{_listed(worse, m)} {_verb(worse, 'beats', 'beat')} the constants by page but not by writer: with each "
             f"writer's pages averaged a constant of {e.constants[constant].years} years has MAE "
             f"{by_writer[m + constant]:.2f}."
         )
         advice = "The gain comes from the few writers with many pages; judge by writer."
         yield Check("AK017", "Better by page, not by writer", "warning", message, advice, tuple(worse))
+
+
+# How a run was trained and on what, from what it recorded; silent for a bare table of predictions.
+
+
+def _selection_set(e: Evaluation) -> Iterator[Check]:
+    advice = "Score pages that had no part in choosing the model, its epoch or its settings."
+    val = e.label_splits.get("val", 0)
+    if e.split == "val" or (e.label_splits and val == len(e.aligned.pages)):
+        message = "The scored pages are the validation split, on which models are usually chosen."
+        yield Check("AK002", "Scored on the selection set", "warning", message, advice)
+    elif _values(e.config, "selection") & {"published"}:
+        message = "The best epoch was chosen on the very pages that are scored (`published` selection)."
+        yield Check("AK002", "Scored on the selection set", "error", message, advice)
+
+
+def _unshuffled(e: Evaluation) -> Iterator[Check]:
+    if False in _values(e.config, "shuffle"):
+        message = "The training pages were not shuffled, so that a batch held the patches of a few pages."
+        yield Check("AK007", "Unshuffled training", "warning", message, "Train again with shuffling.")
+
+
+def _input_range(e: Evaluation) -> Iterator[Check]:
+    if "published" in _values(e.config, "preprocessing"):
+        scaling = e.environment.get("input_scaling", {})  # Of the pixels / 255 that the published weights expect.
+        wrong = sorted(name for name, facts in scaling.items() if any(facts["mean"]) or set(facts["std"]) != {1})
+        if wrong:
+            message = f"The study's preprocessing (pixels / 255) does not suit {and_list(wrong)}."
+            advice = "Train with `native` preprocessing, unless you reproduce the study."
+            yield Check("AK008", "Input range", "warning", message, advice)
+
+
+def _synthetic(e: Evaluation) -> Iterator[Check]:
+    if e.synthetic:
+        message = "The pages are synthetic: these figures say that the pipeline works, nothing about handwriting."
+        yield Check("AK012", "Synthetic data", "note", message, "Judge a model on pages that people wrote.")
+
+
+def _skipped_pages(e: Evaluation) -> Iterator[Check]:
+    n = next((len(s) for key in ("skipped", "skipped_pages") if isinstance(s := e.environment.get(key), list)), 0)
+    if n:
+        message = (
+            f"{n} page{'s were' if n > 1 else ' was'} skipped because {'they' if n > 1 else 'it'} could not be used."
+        )
+        advice = "See environment.json for the reasons, and fix the files or labels."
+        yield Check("AK016", "Skipped pages", "note", message, advice)
 
 
 _CHECKS: tuple[Callable[[Evaluation], Iterator[Check]], ...] = (
@@ -167,5 +233,35 @@ _CHECKS: tuple[Callable[[Evaluation], Iterator[Check]], ...] = (
     _hindsight,
     _thin_groups,
     _worse_by_writer,
-    *TRAINING_CHECKS,
+    _selection_set,
+    _unshuffled,
+    _input_range,
+    _synthetic,
+    _skipped_pages,
 )
+
+
+def _listed(models: list[str], of_all: int, of: bool = False) -> str:
+    """Models by name, or `All 5 models` (after "of": `every model (5)`) where it is all."""
+    if len(models) == of_all > 2:
+        return f"every model ({len(models)})" if of else f"All {len(models)} models"
+    return and_list(models)
+
+
+def _verb(models: list[str], one: str, many: str) -> str:
+    """The verb that fits one model or many."""
+    return one if len(models) == 1 else many
+
+
+def _values(config: Any, key: str) -> set:
+    """Every plain value of a key, however deep in a configuration."""
+    found: set = set()
+    if isinstance(config, dict):
+        for name, value in config.items():
+            if name == key:
+                found |= {v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str | bool | int)}
+            found |= _values(value, key)
+    elif isinstance(config, list):
+        for value in config:
+            found |= _values(value, key)
+    return found

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from age_keras.backbones.registry import get_spec
 from age_keras.config.age import AgeConfig
 from age_keras.data.patches.store import PatchStore
 from age_keras.data.synthetic.cohort import is_synthetic, synthesize
@@ -112,6 +113,7 @@ def open_study(config: AgeConfig, experiment: str, samples: Samples | None = Non
         skipped=skipped,
         blank_pages=store.blank,
         warnings=samples.warnings,
+        input_scaling={name: {"mean": (spec := get_spec(name)).mean, "std": spec.std} for name in config.backbones},
     )
     return Study(config, run, samples, patch_data(samples, store, config), synthetic)
 

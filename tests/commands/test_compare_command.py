@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from age_keras.cli import main
+from age_keras.evaluation.comparison.comparison import compare_files
 from age_keras.evaluation.comparison.critical_difference import groups_not_differing
-from age_keras.evaluation.comparison.models import compare_files
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ tests: each bar is a largest set of models of which no two are shown to differ.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from age_keras.evaluation.comparison.models import Comparison
+from age_keras.evaluation.comparison.comparison import Comparison
 from age_keras.evaluation.report.figures import COLOURS, CONSTANT, new_figure
 
 if TYPE_CHECKING:

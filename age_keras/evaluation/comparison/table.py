@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from age_keras.evaluation import metrics
-from age_keras.evaluation.comparison.models import Comparison
+from age_keras.evaluation.comparison.comparison import Comparison
 from age_keras.evaluation.comparison.significance import Pair
-from age_keras.evaluation.finding import and_list
-from age_keras.evaluation.report.tables import bounds, markdown, number
+from age_keras.evaluation.text import and_list, bounds, markdown, number
 
 _UNITS = {"MAE": "years", "RMSE": "years", "Bias": "years", "R2": "", "MAPE": "percent"}
 

@@ -12,7 +12,7 @@ from age_keras.errors import InputError
 from age_keras.evaluation import metrics
 from age_keras.evaluation.ensembles import methods as ensembles
 from age_keras.evaluation.ensembles.methods import METHODS, Ensemble, chosen, grid_search, mae_based
-from age_keras.evaluation.report.tables import markdown, number
+from age_keras.evaluation.text import markdown, number
 from age_keras.predictions.alignment import Aligned
 
 MOST_FOR_SUBSETS = 6  # members, up to which every subset gets the published weightings

@@ -7,9 +7,8 @@ import numpy as np
 
 from age_keras.bands import band_index, band_names
 from age_keras.conformal.methods import OLDEST, YOUNGEST
-from age_keras.evaluation.finding import and_list
 from age_keras.evaluation.metrics import per_writer
-from age_keras.evaluation.report.tables import bounds, markdown, number
+from age_keras.evaluation.text import and_list, bounds, markdown, number
 from age_keras.predictions.alignment import Aligned
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from age_keras.evaluation import metrics
+from age_keras.evaluation.checks import Check
 from age_keras.evaluation.evaluate import Evaluation
 from age_keras.evaluation.fairness import MIN_WRITERS, gaps
-from age_keras.evaluation.finding import Check
 from age_keras.evaluation.intervals.table import coverage_rows
 from age_keras.evaluation.report import tables
 from age_keras.evaluation.report.verdict import verdict

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from age_keras.evaluation.report.figures import new_figure, save
-from age_keras.evaluation.report.tables import markdown, number
+from age_keras.evaluation.text import markdown, number
 
 SPIKE = 1.5  # an epoch whose loss is this many times the lowest before it
 

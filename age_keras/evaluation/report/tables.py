@@ -9,6 +9,7 @@ import numpy as np
 
 from age_keras.evaluation import metrics
 from age_keras.evaluation.evaluate import Evaluation
+from age_keras.evaluation.text import bounds, markdown, number
 
 TITLES = {
     "R2": "R²",
@@ -20,29 +21,6 @@ TITLES = {
     "Min_Error": "Min",
     "Median_Error": "Median",
 }
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its columns padded so that it can be read as plain text; numbers to the right."""
-    cells = [[c.replace("|", "\\|") for c in row] for row in (header, *rows)]
-    width = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
-
-    def line(row: Sequence[str]) -> str:
-        padded = (c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, width, strict=True)))
-        return f"| {' | '.join(padded)} |"
-
-    rule = "|".join(("-" * (w + 1) + ("-" if i == 0 else ":")) for i, w in enumerate(width))
-    return "\n".join([line(cells[0]), f"|{rule}|", *map(line, cells[1:])])
-
-
-def number(value: float, digits: int = 2) -> str:
-    """`2.65`; `–` where there is none."""
-    return f"{np.round(value, digits) + 0.0:.{digits}f}" if np.isfinite(value) else "–"
-
-
-def bounds(interval: np.ndarray, digits: int = 2) -> str:
-    """`1.90 to 2.31`."""
-    return f"{number(interval[0], digits)} to {number(interval[1], digits)}" if np.isfinite(interval).all() else "–"
 
 
 def name_of(result: Evaluation, row: int) -> str:

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from age_keras.errors import InputError
-from age_keras.evaluation.checks import run_checks
+from age_keras.evaluation.checks import Check, run_checks
 from age_keras.evaluation.evaluate import Evaluation, evaluate
 from age_keras.evaluation.fairness import gaps
-from age_keras.evaluation.finding import Check
 from age_keras.evaluation.intervals import table as interval_table
 from age_keras.evaluation.intervals.figure import interval_calibration
 from age_keras.evaluation.report import document, tables
