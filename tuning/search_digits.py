@@ -3,9 +3,9 @@
     python -m tuning.search_digits                                               # scikit-learn's digits, no file needed
     python -m tuning.search_digits --data mnist --path mnist.npz --limit 6000 --oracle hyperband --training.epochs 4
 
-As `tuning.search` for ages: every trial is a cross-validation, by writer where the writers are known; bad ones are cut
-after their first folds; the choice and the default are measured once on characters that no trial saw. Killed at any
-moment, the same command goes on. The report is in runs/search_digits/<run>.
+Like `tuning.search` for ages: every trial is a cross-validation, by writer where the writers are known; bad trials stop
+after their first folds; the choice and the default are measured once on characters that no trial saw. Re-run the
+command to resume a search. The report is in runs/search_digits/<run>.
 """
 
 import sys
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import keras_tuner
 import tyro
 
 from age_keras.characters.config import CharacterRun, RecogniserConfig, RecogniserTraining
@@ -30,12 +29,14 @@ class DigitsSearchConfig(SearchSettings, CharacterRun):
     """A search over the recogniser's space (`tuning.spaces.recogniser`).
 
     Attributes:
-        data: the set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-words-text ...
-        writers: who wrote each digit of MNIST.
-        model, training: what the space does not name, and the default that the choice is compared with.
-        validation: characters that watch the last two trainings, a number or a fraction.
-        space, objective: what is searched, and what is made small: the percentage of wrong answers.
-        seed: of folds, weights, order, augmentation and oracle.
+        data: Set of characters: digits, mnist, emnist-balanced ..., folder, iam-words, iam-words-text ...
+        writers: File that names the writer of each digit of MNIST.
+        model: The recogniser, in what the space does not name; also the default that the choice is compared with.
+        training: Its training, in what the space does not name; also that of the default.
+        validation: Characters that are held out for watching the last two trainings: a number, or a fraction.
+        space: What is searched.
+        objective: What is minimised: the percentage of wrong answers.
+        seed: Seed of folds, weights, order, augmentation and oracle.
     """
 
     data: str = "digits"
@@ -86,6 +87,8 @@ def _search(config: DigitsSearchConfig) -> Path:
 
 def _finish(config: DigitsSearchConfig, run, parts: dict, hypermodel) -> Path:
     """Trains the choice and the default on all that the trials saw, and writes the report."""
+    import keras_tuner
+
     from tuning.characters.outcome import write_outcome
     from tuning.report import write_search_report
     from tuning.tuner import report_before_an_error

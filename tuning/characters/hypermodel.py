@@ -1,4 +1,4 @@
-"""The hypermodel of the recogniser: every fold is trained by `age_keras.characters.training.train.train_recogniser`."""
+"""The hypermodel of the recogniser: `age_keras.characters.training.train.train_recogniser` trains every fold."""
 
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from age_keras.characters.model.recogniser import predict_probabilities
 from age_keras.characters.model.saving import save_recogniser
 from age_keras.characters.training.train import train_recogniser
 from age_keras.characters.training.train_seed import fresh_recogniser
+from age_keras.errors import InputError
 from tuning.cross_validated import CrossValidated, OnEpoch
 from tuning.search_config import SearchSettings
 from tuning.spaces import recogniser
@@ -24,6 +25,10 @@ def character_folds(characters: Characters, folds: int, seed: int = 0) -> np.nda
     """Folds from 1, disjoint by writer where the writers are known and not the classes, else stratified. int64 (N,)."""
     if characters.writers is not None and not characters.labelled_by_writer:
         return writer_folds(characters.writers, folds, seed) + 1
+    if folds > (most := np.bincount(characters.labels).max(initial=0)):
+        raise InputError(
+            f"No class has a character for each of {folds} folds; the largest has {most}: give fewer folds."
+        )
     numbers = np.empty(len(characters), np.int64)
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(characters.labels, characters.labels)
     for fold, (_, held) in enumerate(parts, start=1):

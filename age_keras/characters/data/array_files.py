@@ -36,17 +36,19 @@ def parse_idx(data: bytes, name: str) -> np.ndarray:
     try:
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{name} is damaged or cut short ({error}); fetch it again.") from error
+        raise InputError(f"{name} is damaged or cut short ({error}); download it again.") from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES:
         raise InputError(f"{name} is not an IDX file; such files start with two zero bytes and a type.")
     axes, kind = data[3], np.dtype(_TYPES[data[2]])
     start = 4 + 4 * axes
     if len(data) < start:
-        raise InputError(f"{name} is cut short within its header; fetch it again.")
+        raise InputError(f"{name} is cut short within its header; download it again.")
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", axes, 4))
     wanted = math.prod(shape) * kind.itemsize
     if len(data) - start != wanted:
-        raise InputError(f"{name} holds {len(data) - start} bytes where its header promises {wanted}; fetch it again.")
+        raise InputError(
+            f"{name} holds {len(data) - start} bytes where its header promises {wanted}; download it again."
+        )
     return np.frombuffer(data, kind, offset=start).reshape(shape).astype(kind.newbyteorder("="))
 
 
@@ -76,14 +78,14 @@ def read_npz(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"there is no file {path}.")
+        raise InputError(f"There is no file {path}.")
     if not zipfile.is_zipfile(path):  # The directory of a zip stands at its end, so one that is cut has none.
-        raise InputError(f"{path} is no .npz file, or is cut short; fetch it again.")
+        raise InputError(f"{path} is not an .npz file, or is cut short; download it again.")
     try:
         with np.load(path) as file:
             found = {name: file[name] for name in names if name in file}
     except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged ({error}); fetch it again.") from error
+        raise InputError(f"{path} is damaged ({error}); download it again.") from error
     if missing := [name for name in names if not isinstance(found.get(name), np.ndarray)]:
         raise InputError(f"{path} lacks the array{'s' if len(missing) > 1 else ''} {', '.join(missing)}.")
     return found

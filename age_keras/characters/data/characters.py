@@ -1,4 +1,4 @@
-"""Characters: small grey images with a class each, and the ways to split them."""
+"""Characters: small grey images with a class each."""
 
 import dataclasses
 import hashlib
@@ -14,7 +14,7 @@ class Characters:
     """A set of characters, whatever file it came from.
 
     Attributes:
-        images: `uint8 (N, S, S)`, bright ink on a ground of 0.
+        images: `uint8 (N, S, S)`, bright ink on a background of 0.
         labels: `int64 (N,)`, an index into `classes`.
         classes: the names of the classes.
         split: `(N,)` of "train" and "test", as published with the set; all "train" where there is no such split.
@@ -40,7 +40,7 @@ class Characters:
                 f"{self.name}: images must be uint8 (N, S, S), not {self.images.dtype} {self.images.shape}."
             )
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
-            raise InputError(f"{self.name}: a label lies outside of its {len(self.classes)} classes.")
+            raise InputError(f"{self.name}: a label lies outside its {len(self.classes)} classes.")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -97,13 +97,13 @@ def join_published(
     for name, (images, labels) in (("training", train), ("test", test)):
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != train[0].shape[1:]:
             raise InputError(
-                f"{source}: the {name} images must be uint8 (N, S, S), not {images.dtype} {images.shape}; fetch them "
-                "again."
+                f"{source}: the {name} images must be uint8 (N, S, S), not {images.dtype} {images.shape}; download "
+                "them again."
             )
         if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
             raise InputError(
                 f"{source}: the {name} labels must be {len(images)} whole numbers, one for each image, not "
-                f"{labels.dtype} {labels.shape}; fetch them again."
+                f"{labels.dtype} {labels.shape}; download them again."
             )
     return (
         np.concatenate([train[0], test[0]]),

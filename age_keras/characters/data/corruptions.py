@@ -25,9 +25,9 @@ def corrupt(images: np.ndarray, name: str, severity: int = 3, seed: int = 0) -> 
         seed: of what is random in it. Defaults to 0.
     """
     if name not in CORRUPTIONS:
-        raise InputError(f"there is no corruption {name!r}; there are {', '.join(CORRUPTIONS)}.")
+        raise InputError(f"There is no corruption {name!r}; there are {', '.join(CORRUPTIONS)}.")
     if severity not in (1, 2, 3, 4, 5):
-        raise InputError(f"a severity is 1, 2, 3, 4 or 5, not {severity}.")
+        raise InputError(f"`severity` must be 1, 2, 3, 4 or 5. Received: severity={severity}.")
     return CORRUPTIONS[name](images, severity, seed)
 
 
@@ -49,10 +49,10 @@ def gaussian_noise(images, severity, seed):
 
 def impulse_noise(images, severity, seed):
     """Salt and pepper."""
-    share = (0.03, 0.07, 0.12, 0.2, 0.3)[severity - 1]
+    fraction = (0.03, 0.07, 0.12, 0.2, 0.3)[severity - 1]
     rng = np.random.default_rng(seed)
     hit = rng.uniform(size=images.shape)
-    return np.where(hit < share / 2, 0, np.where(hit > 1 - share / 2, 255, images)).astype(np.uint8)
+    return np.where(hit < fraction / 2, 0, np.where(hit > 1 - fraction / 2, 255, images)).astype(np.uint8)
 
 
 def blur(images, severity, seed):
@@ -80,7 +80,7 @@ def motion_blur(images, severity, seed):
 
 
 def brightness(images, severity, seed):
-    """A lighter ground."""
+    """A lighter background."""
     return _clip(images.astype(np.float32) + (25, 50, 80, 110, 140)[severity - 1])
 
 
@@ -115,7 +115,7 @@ def dotted_line(images, severity, seed):
 
 
 def erased(images, severity, seed):
-    """A square of ground at a random place."""
+    """A square of background at a random place."""
     side = images.shape[1]
     width = round(side * (0.15, 0.22, 0.29, 0.36, 0.43)[severity - 1])
     corner = np.random.default_rng(seed).integers(0, side - width + 1, (2, len(images), 1))
@@ -128,16 +128,16 @@ def thin(images, severity, seed):
     """Thinner strokes (a partial erosion)."""
     from scipy.ndimage import minimum_filter
 
-    share = (0.3, 0.5, 0.7, 0.85, 1.0)[severity - 1]
-    return _clip((1 - share) * images + share * minimum_filter(images, (1, 2, 2)).astype(np.float32))
+    fraction = (0.3, 0.5, 0.7, 0.85, 1.0)[severity - 1]
+    return _clip((1 - fraction) * images + fraction * minimum_filter(images, (1, 2, 2)).astype(np.float32))
 
 
 def thick(images, severity, seed):
     """Thicker strokes (a partial dilation)."""
     from scipy.ndimage import maximum_filter
 
-    share = (0.3, 0.5, 0.7, 0.85, 1.0)[severity - 1]
-    return _clip((1 - share) * images + share * maximum_filter(images, (1, 3, 3)).astype(np.float32))
+    fraction = (0.3, 0.5, 0.7, 0.85, 1.0)[severity - 1]
+    return _clip((1 - fraction) * images + fraction * maximum_filter(images, (1, 3, 3)).astype(np.float32))
 
 
 def elastic(images, severity, seed):

@@ -27,7 +27,7 @@ CLASSES = {
 SPLITS = tuple(CLASSES)
 
 _HOW = (
-    "EMNIST is at https://www.nist.gov/itl/products-and-services/emnist-dataset: fetch gzip.zip (or matlab.zip) and "
+    "EMNIST is at https://www.nist.gov/itl/products-and-services/emnist-dataset: download gzip.zip (or matlab.zip) and "
     "give it, or the folder of its files, with --path."
 )
 
@@ -104,7 +104,7 @@ def _from_zip(path: Path, split: str) -> dict | None:
                 parts[part] = (*(parse_idx(archive.read(member), f"{path}: {member}") for member in found), None)
             return parts
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
-        raise InputError(f"{path} is no zip file, or is damaged or cut short ({error}). {_HOW}") from error
+        raise InputError(f"{path} is not a zip file, or is damaged or cut short ({error}). {_HOW}") from error
 
 
 def _from_mat(data: bytes, name: str | Path) -> dict:
@@ -122,4 +122,4 @@ def _from_mat(data: bytes, name: str | Path) -> dict:
             for part in ("train", "test")
         }
     except Exception as error:  # SciPy raises whatever a damaged file leads it to.
-        raise InputError(f"{name} is no Matlab file of EMNIST, or is cut short ({error}). {_HOW}") from error
+        raise InputError(f"{name} is not a Matlab file of EMNIST, or is cut short ({error}). {_HOW}") from error

@@ -104,7 +104,7 @@ def load_iam(
     table = read_iam(folder, level)
     there = table[[p.is_file() and p.stat().st_size > 0 for p in table["path"]]]
     if there.empty:
-        raise InputError(f"none of IAM's {len(table)} images is in {Path(folder) / level}. {_HOW}")
+        raise InputError(f"None of IAM's {len(table)} images is in {Path(folder) / level}. {_HOW}")
     table = there[there.groupby(label)[label].transform("size") >= min_count]
     if table[label].nunique() < 2:
         raise InputError(

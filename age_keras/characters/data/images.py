@@ -1,4 +1,4 @@
-"""Pictures of single characters, any size, paper or screen, as the square bright-on-dark images of a recogniser."""
+"""Pictures of single characters of any size, made into the square bright-on-dark images that a recogniser reads."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +9,22 @@ from age_keras.characters.data.characters import Characters
 from age_keras.data.patches.decode import IMAGES, decode_page
 from age_keras.errors import InputError
 
-_HOW = "It wants a folder per class with its images: <folder>/<class>/<image>.png (or train/ and test/ above these)."
+_HOW = (
+    "Give a folder with a folder of images per class: <folder>/<class>/<image>.png (or train/ and test/ above these)."
+)
 
 
 def read_character(path: str | Path, image_size: int = 28, centre: bool = True) -> np.ndarray:
-    """Reads a picture of one character as a recogniser wants it: bright ink on 0, fitted into a square.
+    """Reads a picture of one character as a recogniser expects it: bright ink on 0, fitted into a square.
 
-    Dark ink on light paper is turned round (the border tells). With `centre` the ink's box is scaled to 20/28 of the
-    side and its centre of mass put in the middle, as MNIST was made (LeCun et al. 1998); a picture that already has
-    the recogniser's size is taken to be made so, and left as it is.
+    Dark ink on light paper, told by the border, is inverted. With `centre` the ink's box is scaled to 20/28 of the side
+    and its centre of mass put in the middle, as MNIST was made (LeCun et al. 1998); a picture that already has the
+    recogniser's size is assumed to be prepared so, and left as it is.
 
     Args:
-        path: the picture.
-        image_size: side of the result in pixels. Defaults to 28.
-        centre: crop to the ink and centre it. Defaults to `True`; off, the whole picture is fitted in.
+        path: The picture.
+        image_size: Side of the result in pixels. Defaults to 28.
+        centre: Whether to crop to the ink and centre it, instead of fitting the whole picture in. Defaults to `True`.
 
     Returns:
         `uint8 (image_size, image_size)`.
@@ -94,14 +96,14 @@ def load_folder(path: str | Path | None, image_size: int = 28, centre: bool = Fa
 
     Args:
         path: `<class>/<image>`, or `train/<class>/<image>` and `test/<class>/<image>`.
-        image_size: side of the squares that the pictures are fitted into. Defaults to 28.
-        centre: crop each to its ink first, as MNIST was made. Defaults to `False`.
+        image_size: Side of the squares that the pictures are fitted into. Defaults to 28.
+        centre: Whether to crop each to its ink first, as MNIST was made. Defaults to `False`.
 
     Raises:
-        InputError: there is no such folder, no class in it, or a picture cannot be read.
+        InputError: The folder is missing, holds fewer than two classes, or a picture cannot be read.
     """
     if path is None or not Path(path).is_dir():
-        raise InputError(f"the folder of characters is missing{'' if path is None else f': {path}'}. {_HOW}")
+        raise InputError(f"The folder of characters is missing{'' if path is None else f': {path}'}. {_HOW}")
     path = Path(path)
     parts = [p for p in ("train", "test") if (path / p).is_dir()] if (path / "train").is_dir() else [""]
     files, names, split = [], [], []
@@ -113,7 +115,7 @@ def load_folder(path: str | Path | None, image_size: int = 28, centre: bool = Fa
             split += [part or "train"] * len(found)
     classes, labels = np.unique(np.array(names, dtype=str), return_inverse=True)
     if len(classes) < 2:
-        raise InputError(f"{path} holds images of {len(classes)} classes; two at least are needed. {_HOW}")
+        raise InputError(f"{path} holds images of {len(classes)} classes; at least two are needed. {_HOW}")
     return characters_from_files(
         files, labels, tuple(map(str, classes)), image_size, path.name, np.array(split), centre
     )

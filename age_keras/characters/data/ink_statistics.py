@@ -34,7 +34,7 @@ def ink_statistics(images: np.ndarray) -> np.ndarray:
     """Measures every character.
 
     Args:
-        images: `uint8 (N, S, S)`, bright ink on a ground of 0.
+        images: `uint8 (N, S, S)`, bright ink on a background of 0.
 
     Returns:
         `float32 (N, len(STATISTICS))`; zeros for an image without ink.
@@ -57,7 +57,7 @@ def _of_one(image: np.ndarray) -> list[float]:
     y, x = rows @ line / ink, columns @ line / ink
     spread_y, spread_x = rows @ (line - y) ** 2 / ink, columns @ (line - x) ** 2 / ink
     slant = (line - y) @ grey @ (line - x) / ink / max(spread_y, 1e-6)
-    # The ridge of the distance to the ground is the middle of the stroke: its height there is half the width.
+    # The ridge of the distance to the background is the middle of the stroke: its height there is half the width.
     distance = cv2.distanceTransform((image > 127).astype(np.uint8), cv2.DIST_L2, 3)
     ridge = distance[(distance > 0) & (distance >= cv2.dilate(distance, np.ones((3, 3))) - 1e-6)]
     half, half_spread = (ridge.mean(), ridge.std()) if len(ridge) else (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""Digits and letters by name: one way to load MNIST, EMNIST, scikit-learn's digits, IAM, or a folder per class."""
+"""Sets of characters by name: one way to load MNIST, EMNIST, scikit-learn's digits, IAM, or a folder per class."""
 
 from pathlib import Path
 
@@ -33,19 +33,23 @@ def load_characters(
     """Loads a set of characters.
 
     Args:
-        name: one of `NAMES`: "digits" (scikit-learn's, needs no file), "mnist", "emnist-balanced" and EMNIST's five
+        name: One of `NAMES`: "digits" (scikit-learn's, needs no file), "mnist", "emnist-balanced" and EMNIST's five
             other splits, "folder", "iam-words" and "iam-lines" (the class is the writer), "iam-words-text" and
-            "iam-lines-text" (the class is what is written).
-        path: the file or folder; what each set wants is said when it is missing.
-        writers: for MNIST, `mnist_writers.npz`: who wrote each digit. Defaults to none.
-        image_size: side of the images for "digits", "folder" and IAM; MNIST and EMNIST have 28. Defaults to 28.
+            "iam-lines-text" (the class is what is written). Defaults to "digits".
+        path: The file or folder. Where it is missing, the error says what to give.
+        writers: For MNIST, `mnist_writers.npz`, which names the writer of each digit. Defaults to none.
+        image_size: Side of the images for "digits", "folder" and IAM; MNIST and EMNIST have 28. Defaults to 28.
 
     Returns:
         The characters, with the published split into "train" and "test" where there is one.
 
     Raises:
-        InputError: an unknown name, or a file that is missing or broken; it says how to get it.
+        InputError: The name is unknown, or a file is missing or broken; the message says how to get it.
     """
+    if writers is not None and name != "mnist":
+        raise InputError(f"A file of writers belongs to MNIST. Received: data={name}, writers={writers}.")
+    if name == "digits" and path is not None:
+        raise InputError(f"scikit-learn's digits need no file; name another set with --data. Received: path={path}.")
     if name == "digits":
         characters = load_sklearn(image_size)
     elif name == "mnist":
@@ -57,7 +61,7 @@ def load_characters(
     elif name in IAM:
         characters = load_iam(path, *IAM[name], image_size=image_size)
     else:
-        raise InputError(f"there is no set of characters {name!r}; there are {', '.join(NAMES)}.")
+        raise InputError(f"There is no set of characters {name!r}; there are {', '.join(NAMES)}.")
     return characters if writers is None else with_mnist_writers(characters, writers)[0]
 
 
@@ -107,7 +111,7 @@ def with_mnist_writers(characters: Characters, path: str | Path) -> tuple[Charac
     path = Path(path)
     if not path.is_file():
         raise InputError(
-            f"there is no {path}; writers come from QMNIST's labels (https://github.com/facebookresearch/qmnist)."
+            f"There is no {path}; writers come from QMNIST's labels (https://github.com/facebookresearch/qmnist)."
         )
     file = read_npz(path, ("writer_train", "writer_test", "hsf_train", "hsf_test"))
     for name, array in file.items():

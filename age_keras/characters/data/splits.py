@@ -1,4 +1,4 @@
-"""Who is trained on, who watches, who tests: holding out, folds, and the three parts of a set of characters."""
+"""Splitting a set of characters: hold-outs, folds by writer, and its training, validation and test parts."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,18 @@ from age_keras.folds import deal
 
 
 def stratified_holdout(labels: Sequence[int], size: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Holds out a part in which every class has its share.
+    """Holds out a part that is stratified by class.
 
     Args:
         labels: `(N,)`.
-        size: how many to hold out, from 1 on; below 1 which fraction.
-        seed: of the choice. Defaults to 0.
+        size: Number of characters to hold out or, below 1, their fraction.
+        seed: Seed of the choice. Defaults to 0.
 
     Returns:
         Row numbers `(rest, held out)`, each ascending.
 
     Raises:
-        InputError: nothing or everything would be held out.
+        InputError: Nothing or everything would be held out.
     """
     labels = np.asarray(labels)
     wanted = _count(size, len(labels))
@@ -42,27 +42,27 @@ def writer_holdout(
 
     Args:
         writers: `(N,)`.
-        size: the fraction of the writers to hold out; from 1 on how many characters, about, since writers stay whole.
-        seed: of the choice. Defaults to 0.
-        groups: `(N,)`, a group of each character's writer (students, employees): each gives its share of writers.
+        size: Fraction of the writers to hold out or, from 1 on, the approximate number of characters.
+        seed: Seed of the choice. Defaults to 0.
+        groups: `(N,)`, a group of each character's writer (students, employees) to stratify by. Defaults to none.
 
     Returns:
         Row numbers `(rest, held out)`, each ascending.
 
     Raises:
-        InputError: there is one writer only, or nothing or everything would be held out.
+        InputError: There is one writer only, or nothing or everything would be held out.
     """
     writers = np.asarray(writers)
     names, first = np.unique(writers, return_index=True)
     if len(names) < 2:
-        raise InputError("a writer-disjoint split needs at least two writers.")
+        raise InputError("A writer-disjoint split needs at least two writers.")
     strata = np.zeros(len(names), int) if groups is None else np.asarray(groups)[first]
     if groups is None or np.bincount(np.unique(strata, return_inverse=True)[1]).min() < 2:
         strata = np.zeros(len(names), int)
-    share = _count(size, len(writers)) / len(writers) if size >= 1 else size
-    if not 0 < share < 1:
+    fraction = _count(size, len(writers)) / len(writers) if size >= 1 else size
+    if not 0 < fraction < 1:
         raise _cannot_hold_out(size, len(writers))
-    wanted = min(max(1, round(share * len(names))), len(names) - 1)
+    wanted = min(max(1, round(fraction * len(names))), len(names) - 1)
     _, held = stratified_holdout(strata, wanted, seed)
     mask = np.isin(writers, names[held])
     return np.flatnonzero(~mask), np.flatnonzero(mask)
@@ -82,42 +82,41 @@ def _cannot_hold_out(size: int | float, total: int) -> InputError:
 
 
 def writer_folds(writers: Sequence[int], folds: int, seed: int = 0, groups: Sequence[int] | None = None) -> np.ndarray:
-    """Deals the writers to folds, so that each writer's characters are in one fold only.
+    """Assigns the writers to folds, so that each writer's characters are in one fold only.
 
     Args:
         writers: `(N,)`.
-        folds: how many, at least 2.
-        seed: of the dealing. Defaults to 0.
-        groups: `(N,)`, a group of each character's writer: each fold gets its share of every group.
+        folds: Number of folds, at least 2.
+        seed: Seed of the assignment. Defaults to 0.
+        groups: `(N,)`, a group of each character's writer to stratify by. Defaults to none.
 
     Returns:
         The fold of each character, `(N,)`, from 0.
     """
     if not 2 <= folds <= (count := len(np.unique(writers))):
-        raise InputError(f"{count} writers cannot be dealt to {folds} folds.")
+        raise InputError(f"{count} writers cannot be divided into {folds} folds.")
     return deal(writers, [1 / folds] * folds, seed, groups)
 
 
 def split_parts(
     characters: Characters, validation: int | float, limit: int = 0, seed: int = 0
 ) -> dict[str, Characters]:
-    """Training, validation and test parts; what is not published with a test gets a fifth.
+    """Training, validation and test parts; where no test part is published, it is a fifth.
 
     Where writers are known, validation and that fifth hold other writers than the training part, unless the class is
-    the writer; then, and where they are not known, every class has its share in each part, as far as it has characters
-    for all three.
+    the writer; then, and where they are not known, the parts are stratified by class.
 
     Args:
-        characters: all of them.
-        validation: how many of the training part to hold out, or which fraction of it.
-        limit: take only so many of the training part (0: all).
-        seed: of the choices. Defaults to 0.
+        characters: All characters.
+        validation: Number of training characters to hold out, or their fraction.
+        limit: Number of training characters to use; 0 uses all. Defaults to 0.
+        seed: Seed of the choices. Defaults to 0.
 
     Returns:
         "train", "validation" and "test".
 
     Raises:
-        InputError: a part would be empty.
+        InputError: A part would be empty.
     """
     if limit < 0:
         raise InputError(f"`limit` must not be negative. Received: limit={limit}.")

@@ -19,7 +19,7 @@ def warp_batch(images: np.ndarray, rng: np.random.Generator, settings: WarpSetti
 
     Args:
         images: `uint8 (N, S, S)`, bright ink on a background of 0.
-        rng: the source of all randomness: the same state gives the same copies.
+        rng: the source of all randomness: the same state gives the same images.
         settings: see `WarpSettings`. Defaults to `WarpSettings()`.
 
     Returns:
@@ -156,8 +156,8 @@ def vary_stroke_width(images: np.ndarray, rng: np.random.Generator, fraction: fl
     of a stroke.
 
     Args:
-        images: `uint8 (N, H, W)`, bright ink on a ground of 0.
-        rng: the source of all randomness: the same state gives the same copies.
+        images: `uint8 (N, H, W)`, bright ink on a background of 0.
+        rng: the source of all randomness: the same state gives the same images.
         fraction: of the images that are changed; half of these become thicker, half thinner.
 
     Returns:

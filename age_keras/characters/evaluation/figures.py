@@ -1,4 +1,4 @@
-"""Pictures of a recogniser's report: curves, confusion, reliability, abstaining, the hardest characters."""
+"""Figures of a recogniser's report: curves, confusion, reliability, abstaining, the hardest characters."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ def save_curves(path: Path, histories: Mapping[int, Sequence[dict]]) -> None:
 
 
 def save_confusion(path: Path, matrix: np.ndarray, classes: Sequence[str]) -> None:
-    """The confusion matrix: shares of each row as colour, numbers off the diagonal written out."""
+    """The confusion matrix: wrong answers as colour, all numbers written out."""
     count = len(classes)
     side = min(12.0, max(4.2, 0.42 * count + 1.2))
     figure, axes = _figure(1, 1, (side, side))
@@ -67,7 +67,7 @@ def save_reliability(path: Path, before: Reliability, after: Reliability) -> Non
         middle = (r.edges[:-1] + r.edges[1:]) / 2
         shift = 0.18 * (1 if label == "after" else -1) * (r.edges[1] - r.edges[0])
         right.bar(middle + shift, r.count, width=0.36 * (r.edges[1] - r.edges[0]), color=colour, label=label)
-    left.set(xlabel="confidence", ylabel="share right", title="Reliability", xlim=(0, 1.02), ylim=(0, 1.02))
+    left.set(xlabel="confidence", ylabel="accuracy", title="Reliability", xlim=(0, 1.02), ylim=(0, 1.02))
     left.legend(frameon=False, fontsize=8)
     right.set(xlabel="confidence", ylabel="answers", yscale="log", title="How many answers")
     right.legend(frameon=False, fontsize=8)
@@ -140,14 +140,14 @@ def save_differences(
 
 
 def save_histograms(path: Path, groups: Mapping[str, np.ndarray], xlabel: str, title: str) -> None:
-    """Distributions of a number in several groups, as shares."""
+    """Distributions of a number in several groups, in percent."""
     figure, axes = _figure(1, 1, (5.2, 3.4))
     low = min(float(np.min(v)) for v in groups.values())
     high = max(float(np.max(v)) for v in groups.values())
     edges = np.linspace(low, high if high > low else low + 1, 31)
     for name, values in groups.items():
         axes.hist(values, edges, weights=np.full(len(values), 100 / len(values)), histtype="step", label=name, lw=1.5)
-    axes.set(xlabel=xlabel, ylabel="share (%)", title=title)
+    axes.set(xlabel=xlabel, ylabel="fraction (%)", title=title)
     axes.legend(frameon=False, fontsize=8, loc="best")
     _save(figure, path)
 

@@ -17,7 +17,7 @@ class DotProductAttention(keras.layers.Layer):
         key_dim: width of a head's queries, keys and values. Defaults to 64.
         output_dim: width of the output, by a linear map of the concatenated heads; `None` gives the heads as they
             are, `num_heads * key_dim` wide. Defaults to `None`.
-        dropout: share of the attention weights dropped in training. Defaults to 0.
+        dropout: Fraction of the attention weights dropped in training. Defaults to 0.
 
     Call arguments:
         query: `(N, Tq, D)`.

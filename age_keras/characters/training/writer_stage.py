@@ -1,6 +1,6 @@
-"""From digits to their writer: how someone's digits differ from everybody's, and how much they differ from each other.
+"""From digits to their writer: how a writer's digits differ from the average, and how much they vary.
 
-One digit says little of who wrote it; the spread over many digits of one hand says things that no single digit can.
+One digit says little about its writer; the spread over many digits of one writer says what no single digit can.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 class WriterStage:
     """A logistic regression on each writer's mean and standard deviation of what was measured on their digits.
 
-    Measures are taken against the mean of the same class of character, so that it does not matter which ones somebody
-    wrote. It learns from bags of some of a writer's digits, and a writer's score is the mean over such bags: so writers
-    of a hundred digits and of twenty are measured alike.
+    Measures are taken relative to the mean of their class of character, so that it does not matter which characters a
+    writer wrote. It learns from bags of some of a writer's digits, and a writer's score is the mean over such bags, so
+    that writers of a hundred digits and of twenty are measured alike.
 
     Args:
-        bag: digits a bag, about. Defaults to 20.
-        seed: of the dealing into bags.
+        bag: Approximate number of digits in a bag. Defaults to 20.
+        seed: Seed of the assignment to bags. Defaults to 0.
     """
 
     def __init__(self, bag: int = 20, seed: int = 0):
@@ -27,14 +27,14 @@ class WriterStage:
     def fit(
         self, measures: np.ndarray, classes: np.ndarray, writers: np.ndarray, truth: np.ndarray, folds: int = 5
     ) -> "WriterStage":
-        """Learns; how strongly it is regularised is chosen by cross-validation over the writers.
+        """Fits the regression; its regularisation is chosen by cross-validation over the writers.
 
         Args:
             measures: `(N, K)`, one row per digit, from models that have not seen its writer.
             classes: `(N,)` of 0, 1, ...: which digit it is.
             writers: `(N,)`.
             truth: `(N,)` of 0 and 1: the group of the digit's writer.
-            folds: of that choice.
+            folds: Number of folds of that cross-validation. Defaults to 5.
         """
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import StratifiedGroupKFold, cross_val_score

@@ -85,7 +85,7 @@ def test_a_broken_matlab_file_is_named(tmp_path, kind):
     new = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n" + bytes(400)
     data = {"empty": b"", "cut": _matlab()[:-500], "v7.3": new, "another": _npy(np.zeros(3))}[kind]
     (tmp_path / "emnist-digits.mat").write_bytes(data)
-    with pytest.raises(InputError, match=r"emnist-digits\.mat is no Matlab file of EMNIST"):
+    with pytest.raises(InputError, match=r"emnist-digits\.mat is not a Matlab file of EMNIST"):
         load_emnist(tmp_path / "emnist-digits.mat", "digits")
 
 

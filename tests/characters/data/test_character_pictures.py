@@ -63,7 +63,7 @@ def test_pictures_of_no_bytes_are_left_out_as_missing_ones_are(iam):
     assert len(found) == len(paths) - 2
     for path in paths[1:]:
         path.write_bytes(b"")
-    with pytest.raises(InputError, match="none of IAM's 8 images"):
+    with pytest.raises(InputError, match="None of IAM's 8 images"):
         load_characters("iam-words", iam)
     paths[0].write_bytes(b"no picture")
     with pytest.raises(InputError, match="fewer than two writers"):

@@ -76,6 +76,13 @@ def test_missing_sets_say_how_to_get_them(tmp_path):
         load_characters("emnist-capitals", tmp_path)
 
 
+def test_a_file_that_a_set_does_not_use_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"need no file.*path="):
+        load_characters("digits", tmp_path)
+    with pytest.raises(InputError, match=r"belongs to MNIST.*writers="):
+        load_characters("digits", writers=tmp_path / "writers.npz")
+
+
 def test_the_real_mnist_and_its_writers(shared_data):
     mnist = load_mnist(shared_data / "mnist.npz")
     mnist, hsf = with_mnist_writers(mnist, shared_data / "mnist_writers.npz")
