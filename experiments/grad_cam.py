@@ -183,7 +183,7 @@ def _report(out: Path, model: str, config: GradCamConfig, shown, tested: list[Fa
         ]
         for row, page, name, _ in shown
     ]
-    head = ["band", "rank", "page", "true", "predicted", "error", "follows erasing"]
+    head = ["band", "rank", "page", "true", "predicted", "error", "occlusion agreement"]
     parts = [verdict, f"# Where {model} sees age{' (synthetic pages)' if synthetic else ''}"]
     parts += ["![The pages under their maps](gallery.png)", "Orange looks older than empty paper, blue younger."]
     parts += ["## Pages", tabulate(lines, head, tablefmt="github", disable_numparse=True)]

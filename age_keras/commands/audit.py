@@ -1,4 +1,4 @@
-"""Does a run's model read the writing, or margins, paper, lines, marks, the file? One verdict per suspicion."""
+"""Audit whether a run's model reads the writing, or margins, paper, lines, scanner marks or the file."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ def main(
     pages: int = 40,
     seed: int = 0,
 ) -> None:
-    """Audits a run's model for bias: prints one sentence a suspicion, writes audit.md and audit.json into the run.
+    """Audits a run's model for bias: prints one sentence per suspicion and writes audit.md and audit.json into the run.
 
     Args:
-        run: a run's folder.
-        model: a name in its predictions.csv. Defaults to the one with the smallest error.
-        data: the folder of its pages. Defaults to the one it was trained from.
-        pages: how many scored pages the model is probed on, at most.
-        seed: of what is drawn at random.
+        run: A run's folder.
+        model: A name in its predictions.csv. Defaults to the model with the smallest error.
+        data: The folder of its pages. Defaults to the one it was trained from.
+        pages: Largest number of scored pages that the model is probed on.
+        seed: Seed of the pages that are drawn.
     """
     if not run.is_dir():
         raise InputError(f"There is no run {run}: give a folder such as runs/demo/1a2b3c4d.")

@@ -1,4 +1,4 @@
-"""Draw a made-up cohort of handwritten pages, in HHD-Age's layout."""
+"""Draw a synthetic cohort of handwritten pages, in HHD-Age's layout."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,11 +18,11 @@ def main(
     """Draws pages of Hebrew-like handwriting, with ages, writers and splits as in HHD-Age.
 
     Args:
-        folder: where the cohort goes; new or empty.
-        writers: how many people write; 120 write about 190 pages.
-        seed: the same seed draws the same pages, byte for byte.
-        preview: also write a contact sheet of writers sorted by age.
-        workers: processes that draw. Defaults to the processors there are.
+        folder: The folder to write; new or empty.
+        writers: Number of writers; 120 write about 190 pages.
+        seed: The same seed draws the same pages, byte for byte.
+        preview: Also write a contact sheet of the writers, sorted by age.
+        workers: Number of processes that draw. Defaults to one for each processor.
     """
     from age_keras.data.synthetic.preview import check_preview_path, write_preview
 

@@ -1,4 +1,4 @@
-"""Where on a page a model sees age: older and younger places, as a picture and an interactive page."""
+"""Show where on a page a model sees age, as a picture and an interactive page."""
 
 import sys
 from pathlib import Path
@@ -18,20 +18,20 @@ def main(
     layers: Annotated[int, tyro.conf.arg(metavar="1..4")] = 2,
     out: Path = Path("explanations"),
 ) -> int:
-    """Writes a PNG and an interactive HTML for each page, and prints what was found in one line a page.
+    """Writes a PNG and an interactive HTML file for each page, and prints one line per page.
 
     Args:
-        model: a .keras file from a run's checkpoints folder.
-        pages: images, or folders of images.
-        method: of the map; docs/explain.md says which to believe. Attention roll-out is for ViTs with global attention.
-        layers: how many of the model's layers to fuse: more show finer places, 1 is the last feature map alone.
-        out: the folder of the files.
+        model: A .keras file from a run's checkpoints folder.
+        pages: Images, or folders of images.
+        method: The kind of map; docs/explain.md says which to trust. Attention roll-out needs global attention.
+        layers: Number of the model's layers to fuse: more show finer details, 1 is the last feature map alone.
+        out: The folder to write to.
 
     Returns:
         0, or 2 where a page could not be read.
     """
     if not pages:
-        raise InputError("No page was given: name images, or folders of images.")
+        raise InputError("No page was given: give images, or folders of images.")
     if not 1 <= layers <= 4:
         raise InputError(f"--layers must lie between 1 and 4. Received: {layers}.")
     if not model.is_file():
@@ -52,7 +52,11 @@ def main(
     if method not in explainer.methods:
         raise InputError(f"{explainer.name} has no {method}: choose {', '.join(explainer.methods)}.")
     if predictor.synthetic:
-        print("The model has learnt from synthetic pages: its ages mean nothing on real ones.", file=sys.stderr)
+        print(
+            "Warning: the model was trained on synthetic pages; its age estimates are not meaningful for real "
+            "handwriting.",
+            file=sys.stderr,
+        )
     failed = False
     names = samples.table["ImageID"].str.rsplit(".", n=1).str[0].str.replace("/", "_")
     clash = names.duplicated(keep=False)
@@ -67,7 +71,7 @@ def main(
         picture = write_png(page, predictor.settings, out / f"{name}.png", explainer.name)
         write_html(page, predictor.settings, out / f"{name}.html", explainer.name)
         blank = ", no ink found" if page.blank else ""
-        trust = f", follows erasing by {page.agreement:.2f}" if page.signed else ""
+        trust = f", occlusion agreement r = {page.agreement:.2f}" if page.signed else ""
         tqdm.write(
             f"{path}\t{page.age:.1f} years\t{len(page.patch_ages)} patches{blank}{trust}\t{picture} .html",
             file=sys.stdout,

@@ -51,7 +51,11 @@ def main(
         )
     else:
         if predictor.synthetic:
-            print("The model has learnt from synthetic pages: its ages mean nothing on real ones.", file=sys.stderr)
+            print(
+                "Warning: the model was trained on synthetic pages; its age estimates are not meaningful for real "
+                "handwriting.",
+                file=sys.stderr,
+            )
         for answer in answers:
             print(_line(answer))
     return 2 if any(answer.error for answer in answers) else 0

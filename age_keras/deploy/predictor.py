@@ -53,7 +53,7 @@ class Predictor:
         InputError: there is no such file, or it is no age model.
 
     Example:
-        >>> Predictor("runs/demo/1a2b3c4d/checkpoints/resnet10.keras").predict(["page.tif"])
+        >>> Predictor("runs/demo/1a2b3c4d/checkpoints/resnet10.keras").predict(["page.tif"])  # doctest: +SKIP
     """
 
     def __init__(self, path: str | Path):
@@ -64,7 +64,7 @@ class Predictor:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the model has learnt from made-up pages."""
+        """Whether the model was trained on synthetic pages."""
         return bool(self.facts.get("synthetic"))
 
     def predict(self, pages: Sequence[str | Path], coverage: float = 0.9) -> list[PagePrediction]:

@@ -8,7 +8,6 @@ compare the two.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal, get_args
 
 import keras
@@ -19,7 +18,6 @@ from age_keras.backbones.registry import BackboneSpec, get_spec
 from age_keras.errors import InputError
 from age_keras.explain.attention import AttentionRollout
 from age_keras.explain.token_grid import cam_layers, fold_tokens, tapped
-from age_keras.models.age import load_age_model
 from age_keras.models.heads import MEDIAN_COLUMN
 
 Method = Literal["grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad", "attention_rollout"]
@@ -40,8 +38,9 @@ class Explainer:
         batch_size: of the calls. Defaults to 16.
 
     Example:
-        >>> explainer = Explainer.load("runs/demo/1a2b3c4d/checkpoints/resnet10.keras")
-        >>> maps = explainer.maps(cut_page("page.tif", settings).patches, "grad_cam")  # (P, S, S)
+        >>> predictor = Predictor("runs/demo/1a2b3c4d/checkpoints/resnet10.keras")  # doctest: +SKIP
+        >>> explainer = Explainer(predictor.model, predictor.facts["name"])  # doctest: +SKIP
+        >>> maps = explainer.maps(patches, "grad_cam")  # (P, S, S)  # doctest: +SKIP
     """
 
     def __init__(
@@ -67,12 +66,6 @@ class Explainer:
         self._grids = tf.function(self._grids_and_gradients, input_signature=signature, autograph=False)
         self._pixels = tf.function(self._pixel_gradient, input_signature=signature, autograph=False)
         self._rollout: AttentionRollout | None = None
-
-    @classmethod
-    def load(cls, path: str | Path, **options) -> "Explainer":
-        """Of a run's `.keras` file. Raises `InputError` where it is none of ours."""
-        model, facts = load_age_model(path)
-        return cls(model, facts["name"], **options)
 
     @property
     def methods(self) -> tuple[str, ...]:

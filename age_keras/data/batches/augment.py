@@ -104,8 +104,11 @@ class Policy(keras.layers.Layer):
 
     Example:
 
-    >>> policy = get_policy("handwriting")
-    >>> copies = policy(patches, view_keys(patch_keys, view=0, seed=0))
+    >>> from age_keras.data.batches.views import view_keys
+    >>> patches = np.full((2, 32, 32, 1), 255, np.uint8)
+    >>> copies = get_policy("handwriting")(patches, view_keys(np.arange(2), view=0, seed=0))
+    >>> tuple(copies.shape)
+    (2, 32, 32, 1)
     """
 
     def __init__(self, **ranges):

@@ -1,7 +1,7 @@
-"""Cut pages into a patch store: in parallel, in order, in bounded memory, going on after an interruption.
+"""Cut pages into a patch store: in parallel, in order, in bounded memory, resumed after an interruption.
 
 While a store is built its folder has the name `<store>.part` and a journal, one line a page, which never runs ahead of
-the pixels that are safely on disk: killed at any moment, by hand or by a power cut, the building goes on from there.
+the pixels that are safely on disk: killed at any moment, by hand or by a power cut, it is resumed from there.
 A page that another store with the same settings has is copied, not decoded again.
 """
 
@@ -93,7 +93,7 @@ class _Builder:
     def build(self, workers: int, progress: bool) -> None:
         self.part.mkdir(exist_ok=True)
         with open(self.part / "patches.npy", "ab") as data, open(self.part / "journal.jsonl", "a+b") as journal:
-            self._go_on(data, journal)
+            self._resume(data, journal)
             kept = len(self.entries)
             bar = tqdm(total=len(self.paths), initial=kept, desc="Cutting pages", unit="page", disable=not progress)
             saved, last = kept, time.monotonic()
@@ -115,7 +115,7 @@ class _Builder:
         if "error" in entry and not self.skip_bad:
             raise unreadable(self.paths[row], entry["error"])
 
-    def _go_on(self, data, journal) -> None:
+    def _resume(self, data, journal) -> None:
         """Takes up the pages of an interrupted building whose line and pixels are whole."""
         there, end, whole = data.seek(0, os.SEEK_END), HEADER, 0
         journal.seek(0)

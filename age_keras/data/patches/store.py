@@ -41,8 +41,9 @@ class PatchStore:
         path: the file behind `patches`.
 
     Example:
-        >>> store = PatchStore.open(read_samples("data/hhd_age"), PageSettings(image_size=224))
-        >>> ages = samples.table["Age"].to_numpy()[store.page]
+        >>> samples = read_samples("data/hhd_age")  # doctest: +SKIP
+        >>> store = PatchStore.open(samples, PageSettings(image_size=224))  # doctest: +SKIP
+        >>> ages_of_patches = samples.table["Age"].to_numpy()[store.page]  # doctest: +SKIP
     """
 
     patches: np.memmap

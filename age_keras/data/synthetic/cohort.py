@@ -1,11 +1,11 @@
-"""A made-up cohort of handwritten pages in HHD-Age's layout, for a first run without any data.
+"""A synthetic cohort of handwritten pages in HHD-Age's layout, for a first run without any data.
 
-The pages are Hebrew-like handwriting drawn from strokes (`hebrew_strokes.py`) by made-up writers
-(`synthetic_writer.py`) on scanned paper (`synthetic_page.py`). The folder looks like HHD-Age unpacked: `train/ val/
+The pages are Hebrew-like handwriting drawn from strokes (`hebrew_strokes.py`) by synthetic writers
+(`writer.py`) on scanned paper (`page.py`). The folder looks like HHD-Age unpacked: `train/ val/
 test/` with names such as `w11_F_2_form1.tif`, and `AgeAnnotations_and_Split.csv`. Writers are disjoint between the
 splits, whose fractions of pages are HHD's 648 : 118 : 116; most writers have one page, and, as in HHD, the writers with
-many are in the training split. Beside them lies `synthetic.json`, by which every report can say that its pages are made
-up (`is_synthetic`).
+many are in the training split. Beside them lies `synthetic.json`, by which every report can say that its pages are
+synthetic (`is_synthetic`).
 """
 
 import csv
@@ -57,21 +57,21 @@ def synthesize(
 ) -> Path:
     """Draws a cohort into a folder, which appears only when all pages are there.
 
-    An interrupted call goes on where it stopped. The pages of a writer depend on the seed and the writer's number only:
+    A repeated call resumes an interrupted one. The pages of a writer depend on the seed and the writer's number only:
     a larger cohort of the same seed has the same writers and more, though others may be held out.
 
     Args:
-        folder: where the cohort goes. Nothing is done when it holds this very cohort already.
-        writers: how many people write, 5 to 20,000; 120 write about 190 pages.
-        seed: of all random numbers; not negative.
-        progress: whether to show a progress bar on stderr.
-        workers: processes that draw. Defaults to one for each processor. The pages do not depend on it.
+        folder: The folder to write. Nothing is done if it holds this very cohort already.
+        writers: Number of writers, 5 to 20,000; 120 write about 190 pages. Defaults to 120.
+        seed: Seed of all random numbers; not negative. Defaults to 0.
+        progress: Whether to show a progress bar on stderr. Defaults to True.
+        workers: Number of processes that draw; the pages do not depend on it. Defaults to one for each processor.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: a setting is out of range, or the folder holds something else.
+        InputError: A setting is out of range, or the folder holds something else.
 
     Example:
         >>> synthesize("cohort", writers=120, seed=0)  # doctest: +SKIP
@@ -104,7 +104,7 @@ def synthesize(
 
 
 def is_synthetic(folder: str | Path) -> bool:
-    """Whether the pages in a folder are made up by `synthesize`."""
+    """Whether the pages in a folder were drawn by `synthesize`."""
     marker = _read_marker(Path(folder))
     return marker is not None and marker.get("synthetic") is True
 

@@ -160,7 +160,7 @@ def _write(run: Run, model: str, found: list[Suspicion], probed: int, labelled: 
     )
     notes = f"Of {model}, probed on {probed} scored pages; the files of {labelled} pages."
     if synthetic:
-        notes += " The model has learnt from synthetic pages: this says nothing about people."
+        notes += " The model was trained on synthetic pages: this says nothing about real handwriting."
     text = f"{verdict}\n\n# Audit of {run.path.name}\n\n{notes}\n\n{table}\n\nWhat each means: docs/explain.md.\n"
     with atomic_write(run.path / "audit.md") as file:
         file.write(text)
