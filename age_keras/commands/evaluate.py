@@ -69,9 +69,7 @@ def main(
         ddof=ddof,
         resamples=resamples,
         seed=seed,
-        config=facts.config,
-        environment=facts.environment,
-        synthetic=facts.synthetic,
+        facts=facts,
     )
     checks = run_checks(result)
     if format == "json":

@@ -6,7 +6,7 @@ from typing import Any
 
 from age_keras.evaluation.baselines import training_rows
 from age_keras.evaluation.evaluate import Evaluation
-from age_keras.evaluation.fairness import MIN_WRITERS
+from age_keras.evaluation.groups import MIN_WRITERS
 from age_keras.evaluation.metrics import spread
 from age_keras.evaluation.report.verdict import collapsed, led_by_source, source_skill
 from age_keras.evaluation.text import and_list
@@ -58,7 +58,7 @@ def _writer_leak(e: Evaluation) -> Iterator[Check]:
 
 
 def _leak(message: str) -> Check:
-    advice = "Split by writer and train again: a model that knows the hand is not judged by its error on it."
+    advice = "Split by writer and train again: the error on a writer seen in training says nothing about new writers."
     return Check("AK001", "Writer leak", "error", message, advice)
 
 
@@ -183,20 +183,20 @@ def _selection_set(e: Evaluation) -> Iterator[Check]:
     if e.split == "val" or (e.label_splits and val == len(e.aligned.pages)):
         message = "The scored pages are the validation split, on which models are usually chosen."
         yield Check("AK002", "Scored on the selection set", "warning", message, advice)
-    elif _values(e.config, "selection") & {"published"}:
+    elif _values(e.facts.config, "selection") & {"published"}:
         message = "The best epoch was chosen on the very pages that are scored (`published` selection)."
         yield Check("AK002", "Scored on the selection set", "error", message, advice)
 
 
 def _unshuffled(e: Evaluation) -> Iterator[Check]:
-    if False in _values(e.config, "shuffle"):
+    if False in _values(e.facts.config, "shuffle"):
         message = "The training pages were not shuffled, so that a batch held the patches of a few pages."
         yield Check("AK007", "Unshuffled training", "warning", message, "Train again with shuffling.")
 
 
 def _input_range(e: Evaluation) -> Iterator[Check]:
-    if "published" in _values(e.config, "preprocessing"):
-        scaling = e.environment.get("input_scaling", {})  # Of the pixels / 255 that the published weights expect.
+    if "published" in _values(e.facts.config, "preprocessing"):
+        scaling = e.facts.environment.get("input_scaling", {})  # Of the pixels / 255 that the published weights expect.
         wrong = sorted(name for name, facts in scaling.items() if any(facts["mean"]) or set(facts["std"]) != {1})
         if wrong:
             message = f"The study's preprocessing (pixels / 255) does not suit {and_list(wrong)}."
@@ -205,13 +205,13 @@ def _input_range(e: Evaluation) -> Iterator[Check]:
 
 
 def _synthetic(e: Evaluation) -> Iterator[Check]:
-    if e.synthetic:
+    if e.facts.synthetic:
         message = "The pages are synthetic: these figures say that the pipeline works, nothing about handwriting."
         yield Check("AK012", "Synthetic data", "note", message, "Judge a model on pages that people wrote.")
 
 
 def _skipped_pages(e: Evaluation) -> Iterator[Check]:
-    n = next((len(s) for key in ("skipped", "skipped_pages") if isinstance(s := e.environment.get(key), list)), 0)
+    n = next((len(s) for key in ("skipped", "skipped_pages") if isinstance(s := e.facts.environment.get(key), list)), 0)
     if n:
         message = (
             f"{n} page{'s were' if n > 1 else ' was'} skipped because {'they' if n > 1 else 'it'} could not be used."

@@ -1,16 +1,16 @@
 """Everything that is said about a table of predictions, computed once: `evaluate`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from age_keras.errors import InputError
-from age_keras.evaluation import bands, fairness, metrics, sources
+from age_keras.evaluation import groups, metrics
 from age_keras.evaluation.baselines import Constant, constants
 from age_keras.evaluation.bootstrap import RESAMPLES, bootstrap_scores, percentile_interval, writer_weights
+from age_keras.evaluation.run_facts import RunFacts
 from age_keras.predictions.alignment import Aligned, align
 from age_keras.predictions.labels import describe, labels_of
 from age_keras.predictions.table import select
@@ -37,8 +37,7 @@ class Evaluation:
         writers_from: `column`, `name` or `page`, see `read_predictions`.
         label_splits: how many scored pages the labels put in which split.
         resamples: of the bootstrap.
-        config, environment: what the run recorded, empty for a bare table.
-        synthetic: whether the pages are made up.
+        facts: what the run recorded, nothing for a bare table.
     """
 
     aligned: Aligned
@@ -61,9 +60,7 @@ class Evaluation:
     writers_from: str
     label_splits: dict[str, int]
     resamples: int
-    config: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, Any] = field(default_factory=dict)
-    synthetic: bool = False
+    facts: RunFacts
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -110,24 +107,22 @@ def evaluate(
     ddof: int = 1,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    config: dict[str, Any] | None = None,
-    environment: dict[str, Any] | None = None,
-    synthetic: bool = False,
+    facts: RunFacts | None = None,
 ) -> Evaluation:
     """Judges predictions.
 
     Args:
-        frame: from `read_predictions`.
-        labels: what the models were trained on, from `read_labels`. Defaults to the rows of the split `train` in
+        frame: Predictions, from `read_predictions`.
+        labels: What the models were trained on, from `read_labels`. Defaults to the rows of the split `train` in
             `frame`, if any.
-        split: which split to score. Defaults to the first of test, oof, val, train that there is.
-        models: which models. Defaults to all.
-        by: `fold` for the mean and standard deviation over folds. Defaults to pooled figures.
         edges: Edges of the age bands, see `band_index`.
+        split: The split to score. Defaults to the first of test, oof, val, train that there is.
+        models: The models to score. Defaults to all.
+        by: `fold` for the mean and standard deviation over folds. Defaults to pooled figures.
         ddof: 1 divides the variance over folds by n-1, 0 by n. Defaults to 1.
-        resamples, seed: of the bootstrap.
-        config, environment: what the run recorded (config.json, environment.json).
-        synthetic: whether the pages are made up.
+        resamples: Number of resamples of the bootstrap over writers. Defaults to 2000.
+        seed: Seed of the bootstrap. Defaults to 0.
+        facts: What the run recorded. Defaults to nothing.
 
     Raises:
         InputError: too few pages, no folds, or an unknown split or model.
@@ -174,18 +169,16 @@ def evaluate(
         skill=skill,
         skill_interval=percentile_interval(skill_draws),
         edges=tuple(edges),
-        bands=bands.band_scores(truth, everything, writers, weights, edges),
+        bands=groups.band_scores(truth, everything, writers, weights, edges),
         writer_scores=metrics.score(metrics.per_writer(truth, writers), metrics.per_writer(everything, writers)),
         coverage=_coverage(aligned),
-        groups=fairness.group_scores(aligned, edges, weights),
-        sources=sources.source_scores(aligned, labels, weights),
+        groups=groups.group_scores(aligned, edges, weights),
+        sources=groups.source_scores(aligned, labels, weights),
         labels=labels,
         writers_from=rows.attrs.get("writers", "column"),
         label_splits={} if attribute_split is None else attribute_split.value_counts().to_dict(),
         resamples=resamples,
-        config=config or {},
-        environment=environment or {},
-        synthetic=synthetic,
+        facts=facts or RunFacts(),
     )
 
 

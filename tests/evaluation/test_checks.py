@@ -11,6 +11,7 @@ from age_keras.bands import BAND_EDGES
 from age_keras.evaluation.checks import run_checks
 from age_keras.evaluation.evaluate import evaluate
 from age_keras.evaluation.report.verdict import source_skill
+from age_keras.evaluation.run_facts import RunFacts
 from age_keras.predictions.labels import labels_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,8 +72,8 @@ def test_scored_on_the_selection_set():
     )
     frame = cohort(Fold=0, Split="test")
     assert "AK002" in codes(frame, marked)
-    assert "AK002" in codes(cohort(), config={"protocol": {"selection": "published"}})
-    assert "AK002" not in codes(cohort(), config={"protocol": {"selection": "inner"}})
+    assert "AK002" in codes(cohort(), facts=RunFacts({"protocol": {"selection": "published"}}))
+    assert "AK002" not in codes(cohort(), facts=RunFacts({"protocol": {"selection": "inner"}}))
 
 
 def test_worse_than_a_constant_and_collapsed():
@@ -106,10 +107,12 @@ def test_what_the_run_recorded():
             "mobilevit_xxs": {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
         },
     }
-    found = codes(cohort(), config=config, environment=environment, synthetic=True)
+    found = codes(cohort(), facts=RunFacts(config, {**environment, "synthetic": True}))
     assert {"AK007", "AK008", "AK012", "AK016"} <= set(found)
     assert found["AK008"].message.endswith("does not suit resnet50.")
-    assert not {"AK007", "AK008", "AK012", "AK016"} & set(codes(cohort(), config={}, environment={}))
+    assert not {"AK007", "AK008", "AK012", "AK016"} & set(
+        codes(cohort(), facts=RunFacts({"protocol": {"shuffle": True}}))
+    )
 
 
 def test_missing_and_repeated_rows():
@@ -166,7 +169,7 @@ def test_every_code_has_its_entry_in_the_docs():
         assert f"## {code} {title}" in page, code
 
 
-@pytest.mark.parametrize("options", [{}, {"synthetic": True}])
+@pytest.mark.parametrize("options", [{}, {"facts": RunFacts({}, {"synthetic": True})}])
 def test_messages_are_sentences(options):
     for check in codes(cohort(Prediction=70.0), **options).values():
         assert check.message.endswith(".")

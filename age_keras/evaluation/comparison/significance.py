@@ -1,7 +1,7 @@
 """Is A better than B, or could it be chance? Paired tests of all pairs of models by a studentised bootstrap.
 
 Both models answer for the same pages, so a resample draws pages, or writers with all of their pages, and takes both
-models' errors along: what makes a page hard for both cancels. Pages of one writer share his errors; a test that draws
+models' errors along: what makes a page hard for both cancels. Pages of one writer have errors alike; a test that draws
 them one by one believes to have more evidence than there is, so writers are drawn unless told otherwise.
 
 The figure tested is a mean difference, d = sum_g (a_g - b_g) / sum_g n_g over drawn units g with n_g pages. In each

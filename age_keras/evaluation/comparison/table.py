@@ -52,7 +52,7 @@ def as_markdown(result: Comparison) -> str:
                 _finding(result, pair),
             ]
         )
-    drawn = "writers, each with all of his pages" if result.by == "writer" else "pages, as if each had its own writer"
+    drawn = "writers, each with all of their pages" if result.by == "writer" else "pages, as if each had its own writer"
     note = (
         f"Paired bootstrap-t over {drawn}: {result.resamples:,} resamples, two-sided. Intervals are of one pair; "
         f"p (Holm) is corrected for all {len(result.pairs)}."

@@ -38,17 +38,17 @@ def coverage_rows(aligned: Aligned, model: int, edges: Sequence[float]) -> list[
             continue
         inside = ((lower <= aligned.truth) & (aligned.truth <= upper))[keep]
         writers = np.unique(aligned.writers[keep], return_inverse=True)[1]
-        share = per_writer(inside[None], writers)[0]
+        covered = per_writer(inside[None], writers)[0]
         width = (upper - lower)[keep]
         rows.append(
             {
                 "group": group,
                 "band": band,
                 "pages": int(keep.sum()),
-                "writers": len(share),
+                "writers": len(covered),
                 "page_coverage": 100 * float(inside.mean()),
-                "writer_coverage": 100 * float(share.mean()),
-                "writer_interval": 100 * wilson(float(share.mean()), len(share)),
+                "writer_coverage": 100 * float(covered.mean()),
+                "writer_interval": 100 * wilson(float(covered.mean()), len(covered)),
                 "width": float(width.mean()),
                 "median_width": float(np.median(width)),
             }
@@ -56,15 +56,15 @@ def coverage_rows(aligned: Aligned, model: int, edges: Sequence[float]) -> list[
     return rows
 
 
-def wilson(share: float, n: int) -> np.ndarray:
-    """Wilson's 95 % interval of a share of n independent units (1927, JASA 22), float64 (2,), in [0, 1].
+def wilson(fraction: float, n: int) -> np.ndarray:
+    """Wilson's 95 % interval of a fraction of n independent units (1927, JASA 22), float64 (2,), in [0, 1].
 
     Good near 0 and 1, where a bootstrap has no spread. Units that count in part (some of a writer's pages lie within)
-    vary less than whole ones, so it is wide enough for them.
+    vary less than whole ones, so it is wide enough for them. (`scipy.stats` has it for whole counts only.)
     """
     z = 1.959963984540054
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    centre = (fraction + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * np.sqrt(fraction * (1 - fraction) / n + z**2 / (4 * n**2))
     return np.clip([centre - reach, centre + reach], 0, 1)
 
 
@@ -87,15 +87,15 @@ def band_table(aligned: Aligned, model: int, edges: Sequence[float]) -> str:
 
 def note(coverage: float | None = None) -> str:
     """How the table is read."""
-    made = f"Made to hold the age of {coverage:.0%} of new writers. " if coverage else ""
+    aim = f"Intervals that are to hold the age of {coverage:.0%} of new writers. " if coverage else ""
     return (
-        f"{made}Writers %: each writer counts once, as is promised; pages %: a writer with many pages counts more. "
-        "No band of true ages is promised anything: where the model answers about the mean, the old are missed."
+        f'{aim}"Writers %" is the percentage of writers covered, which is what is guaranteed; "Pages %" is per page. '
+        "Coverage is not guaranteed within an age band: a model that predicts near the mean misses older writers."
     )
 
 
 def warning(aligned: Aligned) -> str:
-    """Says where intervals hold every age, or nothing."""
+    """Names the models with intervals that hold every age; empty where there are none."""
     wide = [
         name
         for name, low, high in zip(aligned.models, aligned.lower, aligned.upper, strict=True)
@@ -104,8 +104,8 @@ def warning(aligned: Aligned) -> str:
     if not wide:
         return ""
     return (
-        f"Some intervals of {and_list(wide)} are 0 to 120 years, that is, nothing: too few writers stand behind them "
-        "(90 % needs 9 validation writers, 95 % needs 19)."
+        f"Some intervals of {and_list(wide)} span 0 to 120 years, which says nothing: there are too few calibration "
+        "writers (90 % needs 9, 95 % needs 19)."
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from age_keras.evaluation import metrics
 from age_keras.evaluation.checks import Check
 from age_keras.evaluation.evaluate import Evaluation
-from age_keras.evaluation.fairness import MIN_WRITERS, gaps
+from age_keras.evaluation.groups import MIN_WRITERS, gaps
 from age_keras.evaluation.intervals.table import coverage_rows
 from age_keras.evaluation.report import tables
 from age_keras.evaluation.report.verdict import verdict
@@ -30,7 +30,7 @@ def as_json(result: Evaluation, checks: list[Check]) -> dict[str, Any]:
         "pages": len(result.aligned.pages),
         "writers": result.n_writers,
         "writers_from": result.writers_from,
-        "synthetic": result.synthetic,
+        "synthetic": result.facts.synthetic,
         "models": {names[i]: _metrics(result, i) for i in models},
         "skill": {names[i]: result.skill[i] for i in models},
         "baselines": {},

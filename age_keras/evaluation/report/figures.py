@@ -62,7 +62,7 @@ def draw_figures(result: Evaluation, folder: str | Path) -> list[Drawn]:
             "error_distribution",
             "Distribution of errors",
             error_distribution,
-            "Left: the share of pages whose error is at most so many years (higher is better). "
+            "Left: the percentage of pages whose error is at most so many years (higher is better). "
             "Right: signed errors; the box holds half of the pages, the whiskers 90%.",
         ),
     ]
@@ -205,5 +205,5 @@ def error_distribution(result: Evaluation) -> "Figure":
 
 def _cumulative(axis: "Axes", errors: np.ndarray, **style) -> None:
     sorted_errors = np.sort(np.abs(errors))
-    share = 100 * np.arange(1, len(errors) + 1) / len(errors)
-    axis.step(np.concatenate([[0], sorted_errors]), np.concatenate([[0], share]), where="post", **style)
+    percent = 100 * np.arange(1, len(errors) + 1) / len(errors)
+    axis.step(np.concatenate([[0], sorted_errors]), np.concatenate([[0], percent]), where="post", **style)

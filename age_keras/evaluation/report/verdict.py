@@ -12,7 +12,7 @@ COLLAPSED_SLOPE = 0.25
 def verdict(result: Evaluation) -> str:
     """One sentence: does the best model beat the best constant, by how much, and what is wrong with it."""
     sentence = _sentence(result)
-    if not result.synthetic:
+    if not result.facts.synthetic:
         return sentence
     return "On synthetic pages, " + ("a constant" + sentence[10:] if sentence.startswith("A constant") else sentence)
 

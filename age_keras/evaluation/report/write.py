@@ -10,7 +10,7 @@ import pandas as pd
 from age_keras.errors import InputError
 from age_keras.evaluation.checks import Check, run_checks
 from age_keras.evaluation.evaluate import Evaluation, evaluate
-from age_keras.evaluation.fairness import gaps
+from age_keras.evaluation.groups import gaps
 from age_keras.evaluation.intervals import table as interval_table
 from age_keras.evaluation.intervals.figure import interval_calibration
 from age_keras.evaluation.report import document, tables
@@ -59,17 +59,14 @@ def write_report(
     if edges is None:
         raise InputError(f"{run / 'config.json'} has no `bands` for the report: give the edges of the age bands.")
     frame = read_predictions(run)
-    synthetic = facts.synthetic or "synthetic" in title.lower()
-    if synthetic and "synthetic" not in title.lower():
+    if facts.synthetic and "synthetic" not in title.lower():
         title += " (synthetic pages)"
     result = evaluate(
         frame,
         facts.labels if train_labels is None else labels_of(train_labels),
         by="fold" if _cross_validated(frame) else None,
         edges=edges,
-        config=facts.config,
-        environment=facts.environment,
-        synthetic=synthetic,
+        facts=facts,
     )
     checks = run_checks(result)
     write_json(run / "metrics.json", document.as_json(result, checks))

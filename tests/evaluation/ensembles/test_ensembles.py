@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from age_keras.cli import main
 from age_keras.errors import InputError
 from age_keras.evaluation.ensembles import methods as ensembles
 from age_keras.evaluation.ensembles.run import add_ensemble
@@ -134,91 +133,16 @@ def test_inner_folds_keep_writers_together_and_balance_pages():
     assert len(np.unique(folds)) == 5
 
 
-def run(capsys, *argv):
-    code = main(["ensemble", *map(str, argv)])
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
 @pytest.fixture
-def files(tmp_path):
-    paths = []
-    for name, seed in (("val", 1), ("test", 2)):
+def run_rows():
+    frames = []
+    for split, seed in (("val", 1), ("test", 2)):
         predictions, truth, writers = models(seed, 3, 60)
-        frame = pd.DataFrame({"ImageID": [f"{name}{i}" for i in range(60)], "TrueAge": truth})
-        frame["Writer"] = [f"{name}{w}" for w in writers]
-        for member, row in zip("abc", predictions, strict=True):
-            frame[member] = row
-        frame.to_csv(tmp_path / f"{name}.csv", index=False)
-        paths.append(tmp_path / f"{name}.csv")
-    return paths
-
-
-def test_two_tables(capsys, files, tmp_path):
-    out_file = tmp_path / "combined.csv"
-    code, out, _ = run(capsys, *files, "--format", "json", "--out", out_file)
-    document = json.loads(out)
-    assert code == 0
-    assert {row["method"] for row in document["ensembles"]} >= {"Grid Search", "MAE-based", "lad", "greedy", "median"}
-    combined = read_predictions(out_file)
-    assert len(combined) == 60
-    got = np.abs(combined.Prediction - combined.TrueAge).mean()
-    assert got == pytest.approx(document["chosen"]["MAE"])
-
-
-def test_one_table_with_both_splits(capsys, files, tmp_path, run_rows):
-    two = json.loads(run(capsys, *files, "--format", "json")[1])
-    run_rows.to_csv(tmp_path / "predictions.csv", index=False)
-    one = json.loads(run(capsys, tmp_path, "--format", "json")[1])
-    assert one["chosen"] == two["chosen"]
-
-
-def test_scored_ages_change_no_weight(capsys, files):
-    """Ages of the scored pages are only scored with."""
-    before = json.loads(run(capsys, *files, "--format", "json")[1])["ensembles"]
-    frame = pd.read_csv(files[1])
-    frame["TrueAge"] = frame.TrueAge.to_numpy()[::-1]
-    frame.to_csv(files[1], index=False)
-    after = json.loads(run(capsys, *files, "--format", "json")[1])["ensembles"]
-    key = {(row["group"], row["method"], tuple(row["members"])): row["weights"] for row in before}
-    assert {(row["group"], row["method"], tuple(row["members"])): row["weights"] for row in after} == key
-
-
-def test_out_of_fold_ensemble_beats_the_plain_mean(capsys, shared_data):
-    """Weights learnt without the scored fold's writers: under 4.51, the plain mean; the best single model has 4.67."""
-    code, out, _ = run(capsys, shared_data / "published/cnn_cv_oof.csv", "--format", "json")
-    rows = {row["method"]: row for row in json.loads(out)["ensembles"]}
-    assert code == 0
-    assert rows["chosen"]["pooled"]["MAE"] < 4.51
-    assert rows["chosen"]["MAE"]["mean"] < rows["mean"]["MAE"]["mean"]
-    assert round(rows["InceptionV3"]["MAE"]["mean"], 2) == 4.67
-
-
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (["{val}", "{val}"], "in both tables"),
-        (["{val}"], "folds"),
-        (["{val}", "{test}", "--step", "0.3"], "--step"),
-        (["{val}", "{test}", "--members", "a,nobody"], "nobody"),
-        (["{val}", "{test}", "--members", "a"], "two members"),
-        (["{val}", "{one}"], "lack the model"),
-        (["{one}", "{test}"], "one model"),
-        (["missing.csv", "{test}"], "missing.csv"),
-    ],
-)
-def test_bad_input_is_one_sentence(capsys, files, tmp_path, argv, words):
-    one = tmp_path / "one.csv"
-    pd.read_csv(files[1]).drop(columns=["b", "c"]).assign(ImageID=lambda f: "x" + f.ImageID).to_csv(one, index=False)
-    code, _, err = run(capsys, *(a.format(val=files[0], test=files[1], one=one) for a in argv))
-    assert code == 2
-    assert words in err
-    assert "Traceback" not in err
-
-
-@pytest.fixture
-def run_rows(files):
-    frames = [read_predictions(path).assign(Split=path.stem) for path in files]
+        pages = {"ImageID": [f"{split}{i}" for i in range(60)], "TrueAge": truth, "Fold": 0, "Split": split}
+        pages["Writer"] = [f"{split}{w}" for w in writers]
+        frames += [
+            pd.DataFrame({**pages, "Model": m, "Prediction": row}) for m, row in zip("abc", predictions, strict=True)
+        ]
     return pd.concat(frames, ignore_index=True)
 
 

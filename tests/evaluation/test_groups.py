@@ -5,7 +5,7 @@ import pandas as pd
 
 from age_keras.evaluation.baselines import training_constants
 from age_keras.evaluation.bootstrap import writer_weights
-from age_keras.evaluation.sources import source_scores
+from age_keras.evaluation.groups import source_scores
 from age_keras.predictions.alignment import Aligned
 from age_keras.predictions.labels import labels_of
 
