@@ -41,8 +41,9 @@ class Recogniser:
         InputError: The file is missing, or is not a recogniser.
 
     Example:
-        >>> Recogniser("runs/digits_mnist/usual/checkpoints/seed0.keras").read(["seven.png"])[0].digit
-        '7'
+        >>> readings = Recogniser("runs/digits_mnist/usual/checkpoints/seed0.keras").read(["seven.png"])
+        >>> readings[0].image
+        'seven.png'
     """
 
     def __init__(self, path: str | Path):

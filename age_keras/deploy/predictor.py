@@ -53,7 +53,9 @@ class Predictor:
         InputError: there is no such file, or it is no age model.
 
     Example:
-        >>> Predictor("runs/demo/1a2b3c4d/checkpoints/resnet10.keras").predict(["page.tif"])  # doctest: +SKIP
+        >>> pages = Predictor("runs/demo/1a2b3c4d/checkpoints/resnet10.keras").predict(["page.tif"])
+        >>> pages[0].age
+        20.0
     """
 
     def __init__(self, path: str | Path):

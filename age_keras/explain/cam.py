@@ -38,9 +38,12 @@ class Explainer:
         batch_size: of the calls. Defaults to 16.
 
     Example:
-        >>> predictor = Predictor("runs/demo/1a2b3c4d/checkpoints/resnet10.keras")  # doctest: +SKIP
-        >>> explainer = Explainer(predictor.model, predictor.facts["name"])  # doctest: +SKIP
-        >>> maps = explainer.maps(patches, "grad_cam")  # (P, S, S)  # doctest: +SKIP
+        >>> from age_keras.deploy.predictor import Predictor
+        >>> predictor = Predictor("runs/demo/1a2b3c4d/checkpoints/resnet10.keras")
+        >>> explainer = Explainer(predictor.model, predictor.facts["name"])
+        >>> patches = np.full((2, 32, 32, 1), 250, np.uint8)
+        >>> explainer.maps(patches, "grad_cam").shape
+        (2, 32, 32)
     """
 
     def __init__(

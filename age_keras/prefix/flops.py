@@ -20,8 +20,13 @@ def count_multiply_adds(graph: Graph) -> tuple[dict[Call, float], set[Slot]]:
         counts nothing. And the tensors that have one row for each example.
 
     Example:
+        >>> from age_keras.prefix.graph import read_graph
+        >>> import keras
+        >>> inputs = keras.Input((8,))
+        >>> model = keras.Model(inputs, keras.layers.Dense(4)(inputs))
         >>> work, _ = count_multiply_adds(read_graph(model))
-        >>> gigaflops = sum(work.values()) / 1e9
+        >>> sum(work.values())
+        32.0
     """
     work: dict[Call, float] = {}
     by_example: set[Slot] = set(graph.inputs)

@@ -33,8 +33,11 @@ class DotProductAttention(keras.layers.Layer):
         over the last axis (to 0 where the whole value is masked).
 
     Example:
+        >>> states = keras.random.normal((2, 7, 8))
         >>> layer = DotProductAttention(num_heads=2, key_dim=16)
         >>> context, weights = layer(states[:, -1:], states, return_weights=True)
+        >>> context.shape, weights.shape
+        (TensorShape([2, 1, 32]), TensorShape([2, 2, 1, 7]))
     """
 
     def __init__(self, num_heads=1, key_dim=64, output_dim=None, dropout=0.0, **kwargs):

@@ -41,9 +41,12 @@ class PatchStore:
         path: the file behind `patches`.
 
     Example:
-        >>> samples = read_samples("data/hhd_age")  # doctest: +SKIP
-        >>> store = PatchStore.open(samples, PageSettings(image_size=224))  # doctest: +SKIP
-        >>> ages_of_patches = samples.table["Age"].to_numpy()[store.page]  # doctest: +SKIP
+        >>> from age_keras.data.table.samples import read_samples
+        >>> samples = read_samples("data/hhd_age")
+        >>> store = PatchStore.open(samples, PageSettings(image_size=224))
+        >>> store.patches.shape[1:]
+        (224, 224, 1)
+        >>> ages_of_patches = samples.table["Age"].to_numpy()[store.page]
     """
 
     patches: np.memmap

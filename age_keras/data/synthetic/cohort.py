@@ -72,9 +72,6 @@ def synthesize(
 
     Raises:
         InputError: A setting is out of range, or the folder holds something else.
-
-    Example:
-        >>> synthesize("cohort", writers=120, seed=0)  # doctest: +SKIP
     """
     if not FEWEST_WRITERS <= writers <= MOST_WRITERS:
         raise InputError(f"writers must be {FEWEST_WRITERS} to {MOST_WRITERS}. Received: writers={writers}")

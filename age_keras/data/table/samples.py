@@ -88,7 +88,10 @@ def read_samples(
 
     Example:
         >>> samples = read_samples("data/hhd_age")
-        >>> samples.table[["ImageID", "Age", "Writer", "Split"]]
+        >>> samples.table[["ImageID", "Age", "Writer"]]
+             ImageID   Age Writer
+        0  page1.tif   9.0      a
+        1  page2.tif  41.0      b
     """
     pages = gather(folder, labels, columns)
     if require_age and pages.labels is None:
