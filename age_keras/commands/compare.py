@@ -33,16 +33,16 @@ def main(
     Pages are matched by ImageID (and Fold where a page was scored several times).
 
     Args:
-        predictions: tables, long or wide, or runs' folders; one that holds several models is enough.
-        by: draw writers with all of their pages, or pages as if each had its own writer (as the published study did).
-        metric: whose difference is tested.
-        reference: compare with this model only; `constant` for the best constant.
-        train: the labels that the models were trained on, for the constant.
-        split: compare on this split (train, val, test, oof). Defaults to test, or else oof.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
-        format: of the output; json has every figure.
-        figure: also draw the critical differences into this PNG file.
+        predictions: Tables, long or wide, or runs' folders; one that holds several models is enough.
+        by: Draw writers with all of their pages, or pages as if each had its own writer (as the published study did).
+        metric: Metric whose difference is tested.
+        reference: Compare with this model only; `constant` is the best constant. Defaults to all pairs.
+        train: Labels that the models were trained on, for the constant.
+        split: Split to compare on (train, val, test, oof). Defaults to test, or else oof.
+        resamples: Number of resamples of the bootstrap.
+        seed: Seed of the bootstrap.
+        format: Output format; json has every figure.
+        figure: PNG file to draw the critical differences into.
     """
     if not predictions:
         raise InputError("No predictions were given: name one or more tables, or runs' folders.")

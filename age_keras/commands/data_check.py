@@ -23,16 +23,16 @@ def main(
     """Decodes every page and checks the labels. Exit code 0 without errors, 2 with errors.
 
     Args:
-        folder: folder of the pages: HHD-Age as unpacked, or any with a labels file.
-        labels: labels file (csv, tsv, xlsx, parquet), if it is not in the folder or not the only table there.
+        folder: Folder of the pages: HHD-Age as unpacked, or any folder with a labels file.
+        labels: Labels file (csv, tsv, xlsx, parquet). Defaults to the one in the folder.
         columns: Which column of the labels holds what.
-        labels_only: check the table alone, without its pages.
-        json_output: print JSON, with every case of every problem.
-        examples: cases shown of each problem.
-        workers: pages decoded at a time. Defaults to the number of processors.
+        labels_only: Check the table alone, without its pages.
+        json_output: Print JSON, with every case of every problem.
+        examples: Number of cases shown of each problem.
+        workers: Number of pages decoded at a time. Defaults to the number of processors, at most 8.
     """
-    from age_keras.data.table.examine import examine
+    from age_keras.data.table.check import check_folder
 
-    found = examine(folder, labels, columns, labels_only, workers)
+    found = check_folder(folder, labels, columns, labels_only, workers)
     print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if json_output else found.to_text(examples))
     return 2 if found.errors else 0

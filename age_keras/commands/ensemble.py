@@ -38,13 +38,13 @@ def main(
     by what the other folds taught.
 
     Args:
-        validation: predictions that the weights are learnt from, long or wide; or a run's folder.
-        test: predictions that are scored. Defaults to none: VALIDATION has them too, or is out of fold.
-        members: groups of models for the published weightings, each a comma-separated list. Defaults to every subset
+        validation: Predictions that the weights are learned from, long or wide; or a run's folder.
+        test: Predictions to score. Defaults to none: VALIDATION has them too, or is out of fold.
+        members: Groups of models for the published weightings, each a comma-separated list. Defaults to every subset
             of up to six models.
-        step: of the published grid search.
-        format: of the output; csv has the published tables' columns.
-        out: also write the chosen combination's predictions here.
+        step: Step of the published grid search.
+        format: Output format; csv has the published tables' columns.
+        out: File to write the chosen combination's predictions to.
     """
     if not 0 < step <= 0.5 or abs(1 / step - round(1 / step)) > 1e-9:
         raise InputError(f"--step must be one over a whole number, e.g. 0.1. Received: {step}.")

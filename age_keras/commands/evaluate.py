@@ -1,4 +1,4 @@
-"""Judge predictions: metrics, constants, intervals, age bands, checks, and a verdict in one sentence."""
+"""Evaluate predictions: metrics, constants, intervals, age bands, checks, and a verdict in one sentence."""
 
 import json
 import os
@@ -37,23 +37,23 @@ def main(
     resamples: int = 2000,
     seed: int = 0,
 ) -> None:
-    """Judges predictions: metrics, constants, intervals, age bands, checks, and a verdict in one sentence.
+    """Evaluates predictions: metrics, constants, intervals, age bands, checks, and a verdict in one sentence.
 
     Args:
-        predictions: a table (csv, tsv, xlsx, parquet), long (ImageID, TrueAge, Prediction, Model) or wide (a column for
+        predictions: A table (csv, tsv, xlsx, parquet), long (ImageID, TrueAge, Prediction, Model) or wide (a column for
             each model), or a run's folder.
-        train: the labels that the models were trained on (File, Age, WriterNumber, Set): constants come from their
-            training rows. Without it they come from the other folds, or in hindsight from the scored pages.
-        by: `fold` gives the mean and standard deviation over folds.
-        bands: upper ends of the age bands, in years. Defaults to those of the run, else to HHD's 15, 25, 50.
-        ddof: the standard deviation over folds divides by n - ddof.
-        format: of the output; json has every figure.
-        out: write to this file instead of the screen.
-        split: score this split (train, val, test, oof). Defaults to test, or else oof.
-        model: score these models only.
-        figures: also draw the figures into this folder.
-        resamples: of the bootstrap over writers.
-        seed: of the bootstrap.
+        train: Labels that the models were trained on (File, Age, WriterNumber, Set): the constants come from their
+            training rows. Without them the constants come from the other folds, or in hindsight from the scored pages.
+        by: `fold` reports the mean and standard deviation over folds.
+        bands: Upper ends of the age bands, in years. Defaults to those of the run, else to HHD's 15, 25, 50.
+        ddof: The standard deviation over folds divides by n - ddof.
+        format: Output format; json has every figure.
+        out: File to write to instead of the screen.
+        split: Split to score (train, val, test, oof). Defaults to test, or else oof.
+        model: Models to score. Defaults to all.
+        figures: Folder to draw the figures into.
+        resamples: Number of resamples of the bootstrap over writers.
+        seed: Seed of the bootstrap.
     """
     if resamples < 100:
         raise InputError(f"--resamples must be at least 100. Received: {resamples}.")

@@ -34,18 +34,19 @@ def main(
     """Adds Lower and Upper to predictions, and prints coverage and width, overall and by age band.
 
     Args:
-        calibration: predictions of pages with known ages that the models have not learnt from (validation), long or
+        calibration: Predictions of pages with known ages that the models were not trained on (validation), long or
             wide, or a run's folder.
-        test: predictions to bound. Defaults to none: CALIBRATION is a run with validation rows, or holds out-of-fold
+        test: Predictions to bound. Defaults to none: CALIBRATION is a run with validation rows, or holds out-of-fold
             predictions, and each fold is bounded by the errors in the other folds.
         coverage: Fraction of new writers whose age is to lie within the bounds, in (0, 1).
-        method: `split` (the same width for all), `mondrian` (a width for each band of predicted age), `cqr` (moves the
-            Lower and Upper of a quantile head), `cross` (by out-of-fold errors: of the other folds; with two tables
-            of all folds, or CV+ where TEST has a prediction by each fold's model). Defaults to `cqr` where there are
-            Lower and Upper, else `split`; with out-of-fold predictions alone always by other folds.
+        method: How bounds are made: `split` (the same width for all), `mondrian` (a width for each band of predicted
+            age), `cqr` (moves the Lower and Upper of a quantile head), `cross` (by out-of-fold errors: of the other
+            folds; with two tables of all folds, or CV+ where TEST has a prediction by each fold's model). Defaults to
+            `cqr` where there are Lower and Upper, else `split`; with out-of-fold predictions alone always by other
+            folds.
         bands: Upper ends of the age bands, in years. Defaults to those of the run, else to HHD's 15, 25, 50.
         out: File to write the predictions with Lower and Upper to.
-        format: Format of the output.
+        format: Output format.
         figure: PNG file to draw nominal against actual coverage into.
     """
     check_coverage(coverage)

@@ -7,7 +7,7 @@ from typing import Any
 from age_keras.evaluation.baselines import training_rows
 from age_keras.evaluation.evaluate import Evaluation
 from age_keras.evaluation.groups import MIN_WRITERS
-from age_keras.evaluation.metrics import spread
+from age_keras.evaluation.metrics import slope
 from age_keras.evaluation.report.verdict import collapsed, led_by_source, source_skill
 from age_keras.evaluation.text import and_list
 from age_keras.predictions.labels import match_pages
@@ -76,7 +76,7 @@ def _collapsed_to_mean(e: Evaluation) -> Iterator[Check]:
     flat = collapsed(e)
     if flat.any():
         models = [m for m, f in zip(e.models, flat, strict=True) if f]
-        slopes = 10 * spread(e.aligned.truth, e.aligned.predictions)["slope"][flat]
+        slopes = 10 * slope(e.aligned.truth, e.aligned.predictions)[flat]
         years = f"{slopes.min():.1f}" + (f" to {slopes.max():.1f}" if len(models) > 1 else "")
         message = (
             f"{_listed(models, len(e.models))} {_verb(models, 'answers', 'answer')} near the mean whatever the page: "

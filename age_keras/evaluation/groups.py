@@ -87,26 +87,25 @@ def attributes(pages: pd.DataFrame, edges: Sequence[float]) -> dict[str, np.ndar
     return found
 
 
-def group_scores(aligned: Aligned, edges: Sequence[float], weights: np.ndarray, crossings: bool = True) -> list[dict]:
+def group_scores(aligned: Aligned, edges: Sequence[float], weights: np.ndarray) -> list[dict]:
     """Scores of each group of pages.
 
     Args:
         aligned: The predictions of M models.
         edges: Edges of the age bands, see `band_index`.
         weights: From `writer_weights`, (B, writers).
-        crossings: Whether to group by each pair of attributes too. Defaults to True.
 
     Returns:
-        A dictionary for each group: `attribute` and `group` (`Sex` and `F`; `Sex × Age band` and `F, ≤15`), `n` pages,
-        `writers`, `few_writers` (under `MIN_WRITERS`), `MAE` and `Bias` (M,) with `MAE_interval` and `Bias_interval`
-        (M, 2), and `Coverage` with its interval, in percent, where the predictions have lower and upper bounds.
+        A dictionary for each group of an attribute or of a pair of attributes: `attribute` and `group` (`Sex` and `F`;
+        `Sex × Age band` and `F, ≤15`), `n` pages, `writers`, `few_writers` (under `MIN_WRITERS`), `MAE` and `Bias` (M,)
+        with `MAE_interval` and `Bias_interval` (M, 2), and `Coverage` with its interval, in percent, where the
+        predictions have lower and upper bounds.
     """
     single = attributes(aligned.pages, edges)
     if not set(single) - {"Age band"}:
         return []  # Bands alone stand in the table of bands.
-    pairs = combinations(single, 2) if crossings else ()
     groupings = {name: [f"{v}" for v in values] for name, values in single.items()}
-    for one, two in pairs:
+    for one, two in combinations(single, 2):
         both = zip(single[one], single[two], strict=True)
         groupings[f"{one} × {two}"] = [f"{a}, {b}" if a and b else "" for a, b in both]
     writers, rows = aligned.writers, []

@@ -114,21 +114,16 @@ def weighted_median_error(
     return medians
 
 
-def spread(truth: np.ndarray, prediction: np.ndarray) -> dict[str, np.ndarray]:
-    """How much of the spread of ages the predictions follow.
+def slope(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Years predicted more for a page one year older, (...): least squares of prediction on truth.
 
-    Returns:
-        `slope`: years predicted more for a page one year older (least squares of prediction on truth), and `sd_ratio`:
-        standard deviation of the predictions over that of the ages. Both (...); 1 is right, 0 is a constant.
+    1 is right, 0 is a constant, NaN where all pages are of one age.
     """
     truth, prediction = np.broadcast_arrays(np.asarray(truth, np.float64), np.asarray(prediction, np.float64))
     t = truth - truth.mean(axis=-1, keepdims=True)
     p = prediction - prediction.mean(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            "slope": (t * p).sum(axis=-1) / (t * t).sum(axis=-1),
-            "sd_ratio": np.sqrt((p * p).sum(axis=-1) / (t * t).sum(axis=-1)),
-        }
+        return (t * p).sum(axis=-1) / (t * t).sum(axis=-1)
 
 
 def by_fold(truth: np.ndarray, prediction: np.ndarray, folds: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from age_keras import cli
-from age_keras.data.table.examine import examine
+from age_keras.data.table.check import check_folder
 from age_keras.data.table.samples import read_samples
 from age_keras.errors import InputError
 
@@ -105,7 +105,7 @@ CASES = {
 
 
 def found(folder, **options):
-    return {problem.code: problem for problem in examine(folder, progress=False, **options).problems}
+    return {problem.code: problem for problem in check_folder(folder, progress=False, **options).problems}
 
 
 @pytest.mark.parametrize("code", CASES)

@@ -83,10 +83,9 @@ def test_error_of_exactly_two_years_is_within_two():
     assert metrics.score(np.array([10.0, 10.0]), np.array([12.0, 12.1]))["Acc_2yr"] == 50
 
 
-def test_spread_of_a_constant_is_zero_and_of_the_truth_one():
+def test_the_slope_of_a_constant_is_zero_and_of_the_truth_one():
     truth = np.array([8.0, 15.0, 30.0])
-    assert metrics.spread(truth, truth) == {"slope": pytest.approx(1), "sd_ratio": pytest.approx(1)}
-    assert metrics.spread(truth, np.full(3, 15.0)) == {"slope": 0, "sd_ratio": 0}
+    assert metrics.slope(truth, np.stack([truth, np.full(3, 15.0), 5 + truth / 2])) == pytest.approx([1, 0, 0.5])
 
 
 def test_per_writer_averages_pages():

@@ -1,173 +1,129 @@
-"""Everything that is wrong with a table of pages, at once."""
+"""Decodes every page of a folder and lists all that is wrong with it: `age-keras data check`."""
 
 import dataclasses
-import itertools
-from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from tqdm import tqdm
 
-from age_keras.bands import BAND_EDGES, band_index
-from age_keras.data.table.gather import Gathered
-
-ERROR, WARNING = "error", "warning"
+from age_keras.config.columns import ColumnNames
+from age_keras.data.patches.builder import pages_at_a_time
+from age_keras.data.patches.decode import decode_page
+from age_keras.data.table.gather import Gathered, gather
+from age_keras.data.table.problems import ERROR, Problem, find_problems
+from age_keras.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
-    """One kind of problem, with all its cases.
+class FolderCheck:
+    """What was found.
 
     Args:
-        code: its short name, such as `missing`.
-        severity: `error` stops a run (or, with `--skip-bad`, leaves pages out); `warning` is said and no more.
-        count: number of cases: pages, rows, pictures or writers.
-        message: what is wrong, with the number.
-        examples: every case, in a few words.
-        reasons: of an error, the rows that `--skip-bad` leaves out and why.
+        pages: the table as found.
+        problems: all problems, errors first.
     """
 
-    code: str
-    severity: str
-    count: int
-    message: str
-    examples: tuple[str, ...]
-    reasons: dict[int, str] = dataclasses.field(default_factory=dict)
+    pages: Gathered
+    problems: list[Problem]
 
-    def brief(self, most: int = 3) -> str:
-        """In one line: the message and the first few cases."""
-        if not self.examples:
-            return self.message
-        more = f" and {len(self.examples) - most} more" if len(self.examples) > most else ""
-        return f"{self.message}: {', '.join(self.examples[:most])}{more}"
+    @property
+    def errors(self) -> int:
+        """Number of kinds of errors."""
+        return sum(problem.severity == ERROR for problem in self.problems)
+
+    def to_dict(self) -> dict:
+        """For JSON: `folder`, `labels`, `pages`, `writers`, `ages`, `ok`, `errors`, `warnings`, `problems`."""
+        table, age = self.pages.table, self.pages.table["Age"].dropna()
+        return {
+            "folder": str(self.pages.root),
+            "labels": None if self.pages.labels is None else str(self.pages.labels),
+            "pages": len(table),
+            "writers": None if self.pages.writers == "none" else int(table["Writer"].replace("", np.nan).nunique()),
+            "splits": table["Split"].value_counts().to_dict() if "Split" in table else None,
+            "ages": {"min": age.min(), "median": age.median(), "max": age.max()} if len(age) else None,
+            "ok": self.errors == 0,
+            "errors": self.errors,
+            "warnings": len(self.problems) - self.errors,
+            "problems": [
+                {
+                    "code": problem.code,
+                    "severity": problem.severity,
+                    "count": problem.count,
+                    "message": problem.message,
+                    "examples": list(problem.examples),
+                }
+                for problem in self.problems
+            ],
+        }
+
+    def to_text(self, most: int = 3) -> str:
+        """For reading; with the first `most` cases of each problem."""
+        facts = self.to_dict()
+        writers = "" if facts["writers"] is None else f" of {_count(facts['writers'], 'writer')}"
+        lines = [f"{facts['labels'] or facts['folder']}: {_count(facts['pages'], 'page')}{writers}"]
+        if ages := facts["ages"]:
+            lines[0] += f", aged {ages['min']:g} to {ages['max']:g} (median {ages['median']:g})"
+        if splits := facts["splits"]:
+            lines[0] += ", " + " / ".join(
+                f"{splits[name]} {name}" for name in ("train", "val", "test") if name in splits
+            )
+        if facts["labels"] is None:
+            lines.append("No labels file: these pages can be predicted on, not trained on.")
+        lines += [f"{problem.severity:<8} {problem.brief(most)}" for problem in self.problems]
+        if self.errors:
+            lines.append("Errors stop a run; with --skip-bad it leaves these pages out and records each.")
+        elif not self.problems:
+            lines.append("Nothing is wrong.")
+        return "\n".join(lines)
 
 
-def find_problems(
-    pages: Gathered, hashes: list[str] | None = None, unreadable: dict[int, str] | None = None, labelled: bool = True
-) -> list[Problem]:
-    """Lists every problem of a table of pages, errors first.
+def check_folder(
+    folder: str | Path,
+    labels: str | Path | None = None,
+    columns: ColumnNames | None = None,
+    labels_only: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+) -> FolderCheck:
+    """Reads the labels of a folder, decodes every page, and lists all problems.
 
     Args:
-        pages: the table.
-        hashes: content hash of each page ("" where there is none), to find pages that are the same picture.
-        unreadable: rows whose page cannot be decoded, and why.
-        labelled: whether ages, writers and splits matter; where they do not (to predict) only files are checked.
-            Defaults to True.
+        folder: the folder of the pages.
+        labels: the labels file. Defaults to the one found in the folder.
+        columns: which column is what. Defaults to the usual names.
+        labels_only: check the table alone, as where the pages are elsewhere. Defaults to False.
+        workers: pages decoded at a time. Defaults to the number of processors, at most 8.
+        progress: show a progress bar. Defaults to True.
 
-    Returns:
-        The problems; an empty list if there is none.
+    Raises:
+        InputError: there is no such folder, or its labels cannot be read at all.
     """
-    found = itertools.chain(
-        _files(pages, unreadable or {}),
-        itertools.chain(_ages(pages), _age_groups(pages), _writers(pages), _splits(pages)) if labelled else (),
-        _same_content(pages, hashes, labelled) if hashes else (),
-    )
-    return sorted((problem for problem in found if problem.count), key=lambda problem: problem.severity)
+    pages = gather(folder, labels, columns)
+    if labels_only:
+        nothing = np.zeros(len(pages.table), bool)
+        if pages.labels is None:
+            raise InputError(f"{folder} has no labels file: give --labels.")
+        return FolderCheck(pages, find_problems(dataclasses.replace(pages, missing=nothing)))
+    hashes = pages.hashes()
+    rows = [row for row, digest in enumerate(hashes) if digest]
+    unreadable = {row: "no permission" for row in np.flatnonzero(~pages.missing & ~pages.outside) if not hashes[row]}
+
+    def reason(row: int) -> str | None:
+        path = pages.root / pages.table["ImageID"][row]
+        try:
+            decode_page(path)
+        except InputError as error:
+            return str(error).removeprefix(f"{path} ").rstrip(".")
+        return None
+
+    with ThreadPoolExecutor(workers or pages_at_a_time()) as pool:
+        results = tqdm(
+            pool.map(reason, rows), total=len(rows), desc="Decoding pages", unit="page", disable=not progress
+        )
+        unreadable |= {row: said for row, said in zip(rows, results, strict=True) if said}
+    return FolderCheck(pages, find_problems(pages, hashes, unreadable, labelled=pages.labels is not None))
 
 
-def _files(pages: Gathered, unreadable: dict[int, str]) -> Iterable[Problem]:
-    names, table = pages.table["ImageID"], pages.table
-    yield _pages(pages, "outside", pages.outside, "lies|lie outside the folder")
-    yield _pages(pages, "missing", pages.missing & ~pages.outside, "is|are missing")
-    which = np.isin(np.arange(len(table)), list(unreadable))
-    yield _pages(pages, "unreadable", which, "cannot|cannot be read", pd.Series(unreadable, dtype=object))
-    again = names.duplicated() & (names != "")
-    reasons = {}
-    for name in names[again].unique():
-        rows = table.index[names == name]
-        contradict = table.loc[rows, "Age"].nunique() > 1 or table.loc[rows, "Writer"].nunique() > 1
-        reason = "is listed twice, with different labels" if contradict else "is listed before"
-        reasons |= {int(row): reason for row in (rows if contradict else rows[1:])}
-    message = _say(int(again.sum()), "row", "lists|list a page that was listed before")
-    yield Problem("duplicate", ERROR, int(again.sum()), message, tuple(names[again].unique()), reasons)
-
-
-def _ages(pages: Gathered) -> Iterable[Problem]:
-    age, text = pages.table["Age"], pages.age_text
-    absent = (text == "").to_numpy()
-    yield _pages(pages, "age_absent", absent, "has|have no age")
-    yield _pages(
-        pages, "age_not_a_number", age.isna().to_numpy() & ~absent, "has|have an age that is not a number", text
-    )
-    yield _pages(pages, "age_outside", ((age < 0) | (age > 120)).to_numpy(), "has|have an age outside 0–120", text)
-    known = pages.table[age.notna() & (pages.table["Writer"] != "")]
-    distinct = known[["Writer", "Age"]].drop_duplicates()
-    distinct = distinct[distinct["Writer"].duplicated(keep=False)]
-    several = {writer: sorted(ages) for writer, ages in distinct.groupby("Writer")["Age"]}
-    examples = tuple(f"{writer} ({', '.join(f'{age:g}' for age in ages)})" for writer, ages in several.items())
-    message = _say(len(several), "writer", "has|have two ages or more (right only if they wrote years apart)")
-    yield Problem("writer_two_ages", WARNING, len(several), message, examples)
-
-
-def _age_groups(pages: Gathered) -> Iterable[Problem]:
-    age, group = pages.table["Age"], pages.table.get("AgeGroup")
-    if group is None or not pd.api.types.is_integer_dtype(group) or not group.dropna().isin([1, 2, 3, 4]).all():
-        return  # somebody else's groups, whose ages are not known here
-    expected = 1 + band_index(age.fillna(0), BAND_EDGES)
-    wrong = (age.notna() & group.notna() & (group.fillna(0) != expected)).to_numpy(bool)
-    shown = "group " + group.astype(str) + ", age " + pages.age_text.astype(str)
-    message = "is|are in an age group that contradicts the age (1: up to 15, 2: 16–25, 3: 26–50, 4: over 50)"
-    yield _pages(pages, "age_group", wrong, message, shown, WARNING)
-
-
-def _writers(pages: Gathered) -> Iterable[Problem]:
-    if pages.writers == "none":
-        message = "there is no writer column: each page counts as a writer of its own, so that pages of one person can "
-        yield Problem("no_writer_column", WARNING, 1, message + "be trained on and tested on", ())
-    yield _pages(pages, "writer_absent", (pages.table["Writer"] == "").to_numpy(), "has|have no writer")
-
-
-def _splits(pages: Gathered) -> Iterable[Problem]:
-    if "Split" not in pages.table:
-        return
-    split, shown = pages.table["Split"], pages.split_text.replace("", "none")
-    yield _pages(pages, "split_unknown", (split == "").to_numpy(), "is|are in no split (train, val, test)", shown)
-    examples, reasons = [], {}
-    known = pages.table.loc[(split != "") & (pages.table["Writer"] != ""), ["Writer", "Split"]]
-    moved = known.drop_duplicates().loc[lambda pairs: pairs["Writer"].duplicated(keep=False), "Writer"]
-    for writer, theirs in known[known["Writer"].isin(moved)].groupby("Writer")["Split"]:
-        counts = theirs.value_counts()
-        home = max(("train", "val", "test"), key=lambda name, counts=counts: counts.get(name, 0))
-        examples.append(f"{writer} ({', '.join(name for name in ('train', 'val', 'test') if name in counts)})")
-        reasons |= {int(row): f"its writer {writer} is in {home} too" for row in theirs.index[theirs != home]}
-    message = _say(len(examples), "writer", "is|are in two splits or more, so that the test is not on unseen writers")
-    yield Problem("writer_two_splits", ERROR, len(examples), message, tuple(examples), reasons)
-
-
-def _same_content(pages: Gathered, hashes: list[str], labelled: bool) -> Iterable[Problem]:
-    content = pd.Series(hashes)
-    content = content[(content != "") & content.duplicated(keep=False)]
-    within, across, reasons = [], [], {}
-    for _, rows in content.groupby(content).groups.items():
-        same = pages.table.loc[rows]
-        names = same["ImageID"].unique()
-        if len(names) < 2:
-            continue
-        ages, shown = same["Age"].dropna().nunique(), " = ".join(names)
-        if not labelled or (ages < 2 and same["Writer"].nunique() < 2):
-            within.append(shown)
-            continue
-        across.append(shown)
-        for row in same.index if ages > 1 else same.index[same["ImageID"] != names[0]]:
-            reasons[int(row)] = f"is the same picture as a page of another {'age' if ages > 1 else 'writer'}"
-    message = _say(len(across), "picture", "is|are listed under more than one writer or age")
-    yield Problem("duplicate_content_labels", ERROR, len(across), message, tuple(across), reasons)
-    message = _say(len(within), "picture", "is|are there more than once and will count more than once")
-    yield Problem("duplicate_content", WARNING, len(within), message, tuple(within))
-
-
-def _pages(pages: Gathered, code: str, which, text: str, shown=None, severity: str = ERROR) -> Problem:
-    """A problem of single pages; `shown` holds what to say of each in its example."""
-    rows = [int(row) for row in np.flatnonzero(which)]
-    names = {row: pages.table["ImageID"][row] or f"row {row + 1}" for row in rows}
-    examples = tuple(name if shown is None else f"{name} ({shown[row]})" for row, name in names.items())
-    reason = text.replace("|", " ").split(" ", 1)[0] + " " + text.split("|", 1)[1].split(" ", 1)[1]
-    detail = {row: "" if shown is None else f": {shown[row]}" for row in rows}
-    reasons = {row: reason + detail[row] for row in rows} if severity == ERROR else {}
-    return Problem(code, severity, len(rows), _say(len(rows), "page", text), examples, reasons)
-
-
-def _say(count: int, noun: str, text: str) -> str:
-    """`3 pages are missing` from 3, `page`, `is|are missing`."""
-    one, rest = text.split("|", 1)
-    many, rest = rest.split(" ", 1)
-    return f"1 {noun} {one} {rest}" if count == 1 else f"{count} {noun}s {many} {rest}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

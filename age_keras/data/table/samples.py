@@ -12,9 +12,9 @@ import pandas as pd
 
 from age_keras.config.columns import ColumnNames
 from age_keras.data.patches.decode import IMAGES
-from age_keras.data.table.check import ERROR, WARNING, Problem, find_problems
 from age_keras.data.table.content import content_hashes
 from age_keras.data.table.gather import Gathered, gather, images_below
+from age_keras.data.table.problems import ERROR, WARNING, Problem, find_problems
 from age_keras.errors import InputError
 
 __all__ = ["ColumnNames", "Samples", "read_samples", "samples_of"]

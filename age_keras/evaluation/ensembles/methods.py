@@ -156,7 +156,6 @@ def conditional_median(predictions: np.ndarray, truth: np.ndarray, writers: np.n
     return Ensemble("conditional_median", fit(neighbours, predictions, truth))
 
 
-PUBLISHED = {"grid_search": grid_search, "mae_based": mae_based}
 METHODS = {
     "best_single": best_single,
     "mean": mean,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from age_keras.evaluation.evaluate import Evaluation
-from age_keras.evaluation.metrics import spread
+from age_keras.evaluation.metrics import slope
 
 # A page ten years older is predicted less than this many tenths of a year older: the model answers about the mean.
 COLLAPSED_SLOPE = 0.25
@@ -27,7 +27,7 @@ def interval_text(interval: np.ndarray, digits: int = 2) -> str:
 
 def collapsed(result: Evaluation) -> np.ndarray:
     """Which models' predictions hardly follow the age, bool (M,). A constant does not at all."""
-    return spread(result.aligned.truth, result.aligned.predictions)["slope"] < COLLAPSED_SLOPE
+    return slope(result.aligned.truth, result.aligned.predictions) < COLLAPSED_SLOPE
 
 
 def source_skill(result: Evaluation) -> float:
@@ -73,6 +73,8 @@ def _sentence(result: Evaluation) -> str:
     if led_by_source(result)[best]:
         return f"{sentence}; but knowing only the source of a page gives a skill of {source_skill(result):.2f}."
     if collapsed(result)[best]:
-        slope = spread(result.aligned.truth, result.aligned.predictions[best])["slope"]
-        sentence += f"; but it collapses to the mean: ten years more of age move its answer by {10 * slope:.1f} years"
+        per_year = slope(result.aligned.truth, result.aligned.predictions[best])
+        sentence += (
+            f"; but it collapses to the mean: ten years more of age move its answer by {10 * per_year:.1f} years"
+        )
     return sentence + "."

@@ -327,7 +327,7 @@ def test_real_pages(shared_data):
 
 def test_no_tensorflow_on_this_side():
     code = (
-        "import sys, age_keras.data.table.samples, age_keras.data.table.examine;"
+        "import sys, age_keras.data.table.samples, age_keras.data.table.check;"
         "import age_keras.data.patches.store, age_keras.data.hhd.dataset;"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'sklearn', 'matplotlib')))"
     )
