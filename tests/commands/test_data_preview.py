@@ -25,7 +25,7 @@ def test_writes_a_contact_sheet(folder, capsys):
     out = folder / "out" / "sheet.png"
     arguments = ["data", "preview", str(folder), "--out", str(out), "--patches", "3", "--views", "2"]
     assert cli.main(arguments) == 0
-    assert f"{out}: 3 patches, 2 copies each." in capsys.readouterr().out
+    assert f"{out}: 3 patches, 2 views each." in capsys.readouterr().out
     sheet = Image.open(out)
     assert sheet.width > 600
     assert np.asarray(sheet.convert("L")).std() > 5
@@ -59,8 +59,8 @@ def test_more_patches_than_pages_come_from_all_pages(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--policy", "paper"], "the known ones are none, published, handwriting"),
-        (["--strength", "9"], "between 0 and 3"),
+        (["--policy", "paper"], "Invalid choice"),
+        (["--strength", "9"], "from 0 to 3"),
         (["--patches", "0"], "must be at least 1"),
         (["--out", "sheet.jpg"], "must be a .png file"),
     ],
