@@ -35,7 +35,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "age_keras.fitting",
         "age_keras.run",
         "age_keras.predictions",
-        "age_keras.conformal",
         "age_keras.data",
         "age_keras.backbones",
         "age_keras.models",
@@ -43,7 +42,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     # What judges a model reads the predictions table, and of the pages only their pictures.
     "age_keras.evaluation": (*GROUND, "age_keras.predictions", "age_keras.conformal", "age_keras.data.patches.decode"),
-    "age_keras.deploy": (*GROUND, "age_keras.predictions", "age_keras.conformal", "age_keras.data", "age_keras.models"),
+    "age_keras.deploy": (*GROUND, "age_keras.predictions", "age_keras.data", "age_keras.models"),
     "age_keras.explain": (
         *GROUND,
         "age_keras.run",
