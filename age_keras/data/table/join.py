@@ -1,4 +1,4 @@
-"""Two sets of pages as one: the second is there to learn from, and never brings a scored writer's hand with it."""
+"""Two sets of pages as one: the second is there to learn from, without pages of writers that are scored."""
 
 import dataclasses
 import os

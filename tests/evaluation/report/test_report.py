@@ -9,9 +9,11 @@ from PIL import Image
 
 from age_keras.bands import BAND_EDGES
 from age_keras.errors import InputError
+from age_keras.evaluation.evaluate import evaluate
+from age_keras.evaluation.report.figures import error_by_band, predicted_vs_true
 from age_keras.evaluation.report.write import write_report
 from age_keras.predictions.intervals import add_intervals
-from age_keras.predictions.table import write_predictions
+from age_keras.predictions.table import read_predictions, write_predictions
 
 
 @pytest.fixture
@@ -152,6 +154,16 @@ def test_age_bands_are_the_runs_own(run):
     assert "≤30 (" in text
     assert ">30 (" in text
     assert "16–25" not in text
+
+
+def test_figures_and_tables_have_the_bands_that_are_given(run):
+    result = evaluate(read_predictions(run), edges=(30, 50), resamples=100)
+    panel = predicted_vs_true(result).axes[0]
+    assert [line.get_xdata()[0] for line in panel.lines if len(set(line.get_xdata())) == 1] == [30.5, 50.5]
+    ticks = [tick.get_text().splitlines()[0] for tick in error_by_band(result).axes[0].get_xticklabels()]
+    assert ticks == [band for band in result.bands if band != "macro"] == ["≤30", "31–50", ">50"]
+    crossed = {group["group"] for group in result.groups if group["attribute"] == "Sex × Age band"}
+    assert crossed == {f"{sex}, {band}" for sex in "FM" for band in ticks}
 
 
 def test_bands_are_given_or_recorded_never_guessed(run):
