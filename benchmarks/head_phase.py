@@ -32,6 +32,7 @@ import tensorflow as tf
 from support.side_by_side import interleave, machine
 from tabulate import tabulate
 
+from age_keras.config.age import PhaseConfig
 from age_keras.config.model import ModelConfig
 from age_keras.data.batches.augment import get_policy
 from age_keras.data.batches.pipeline import batches
@@ -57,7 +58,8 @@ def frozen_model(backbone: str, size: int, policy: str = "float32") -> keras.Mod
 
 def head_settings(fold: np.ndarray) -> list[HeadSettings]:
     """One head for each fold, without early stopping: all epochs are run."""
-    return [HeadSettings(fold != k, fold == k, patience=None, reduce_patience=None) for k in np.unique(fold)]
+    phase = PhaseConfig(epochs=1, learning_rate=1e-3, schedule="constant", stop_patience=10**6)
+    return [HeadSettings(fold != k, fold == k, phase) for k in np.unique(fold)]
 
 
 def measure(args, views: int) -> dict[str, float]:

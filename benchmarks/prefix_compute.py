@@ -33,6 +33,7 @@ from support.side_by_side import interleave, machine
 from tabulate import tabulate
 
 from age_keras.backbones import get_spec
+from age_keras.config.age import PhaseConfig
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
 from age_keras.data.patches.store import PatchStore
@@ -115,8 +116,11 @@ def heads(backbone: str, args) -> None:
         split, fold = cut_model(age.trained), repeated_kfold(table, 5, 1, 0, ())[0]
         ages, writers = table["Age"].to_numpy(np.float32), pd.factorize(table["Writer"])[0]
         median = np.array([np.median(ages[fold != k]) for k in fold])
+        phase = PhaseConfig(50, 1e-3)
         settings = [
-            HeadSettings(fold[store.page] != k, fold[store.page] == k, "mse", bias=float(np.median(ages[fold != k])))
+            HeadSettings(
+                fold[store.page] != k, fold[store.page] == k, phase, "mse", bias=float(np.median(ages[fold != k]))
+            )
             for k in np.unique(fold)
         ]
         predictions, losses = [median], []

@@ -43,6 +43,7 @@ from age_keras.evaluation.metrics import score
 from age_keras.models.age import build_age_model, unfreeze
 from age_keras.training.feeds import PatchData, make_feed
 from age_keras.training.model_pool import ModelPool
+from age_keras.training.phases import PhasePlan
 from age_keras.training.protocol import Part, train
 
 FOLDS, VIEWS, UNFREEZE = 5, 4, 0.25
@@ -139,18 +140,18 @@ def sampled(args, samples, folder: Path) -> tuple[float, float]:
     data = PatchData(opened[0], samples.table["Age"].to_numpy(np.float32)[opened[0].page][:, None])
     rows = np.arange(len(opened[0]))
     ours = store_seconds
-    age = build_age_model(args.backbone, config.model, args.size, median=20.0)
-    for epochs, phase in zip(args.epochs, (config.training.frozen, config.training.fine_tune), strict=True):
+    model = ModelPool().get(config, args.size, opened[0].patches.shape[-1], median=20.0)
+    plan = PhasePlan(model, config, len(rows))
+    for epochs, phase in zip(args.epochs, plan.phases, strict=True):
         feeds: list = []
 
         def make(phase=phase, feeds=feeds):
-            ahead = ModelPool(keep=False).ahead(age, config, phase)
-            unfreeze(age, phase.unfreeze)
-            feeds.append(make_feed(age, data, config, phase, rows, rows, [], ahead=ahead))
+            plan.begin(phase)
+            feeds.append(make_feed(plan, phase, data, rows, rows, []))
 
         prefix = processor_seconds(make)
         feed = feeds[0]
-        feed.model.compile(keras.optimizers.Adam(phase.learning_rate), "mse", metrics=["mae"])
+        feed.model.compile(keras.optimizers.Adam(phase.settings.learning_rate), "mse", metrics=["mae"])
 
         def epoch(feed=feed):
             feed.model.fit(feed.train(rows, 1), steps_per_epoch=feed.steps(rows), verbose=0)
@@ -160,8 +161,8 @@ def sampled(args, samples, folder: Path) -> tuple[float, float]:
         train_epoch = processor_seconds(epoch)
         check_epoch = processor_seconds(lambda f=feed: f.model.evaluate(f.validation(rows), verbose=0))
         print(
-            f"  ours, unfrozen {phase.unfreeze:.0%}: prefix {prefix:.1f} s once, training {train_epoch:.2f} s, "
-            f"validation {check_epoch:.2f} s an epoch",
+            f"  ours, unfrozen {phase.settings.unfreeze:.0%}: prefix {prefix:.1f} s once, training "
+            f"{train_epoch:.2f} s, validation {check_epoch:.2f} s an epoch",
             flush=True,
         )
         ours += prefix + FOLDS * epochs * ((1 - share) * train_epoch + share * check_epoch)

@@ -21,8 +21,8 @@ class PhaseConfig:
         unfreeze: fraction of the backbone's layers that train, counted from the top, in [0, 1]; 0 trains the head
             alone.
         optimizer: `adam`, `adamw` (with `weight_decay`) or `sgd` (Nesterov momentum 0.9).
-        schedule: `plateau` (times `plateau_factor` after `plateau_patience` epochs without progress), `cosine` (to
-            zero at the last epoch) or `constant`.
+        schedule: `plateau` (times `plateau_factor` after `plateau_patience` epochs without progress), `cosine` (half a
+            cosine to zero at the end of the last epoch; each epoch has the rate of its start) or `constant`.
         weight_decay: of `adamw`.
         warmup: epochs of linear growth of the learning rate from a tenth; whole number.
         layer_decay: factor on the learning rate for each block further from the head; 1 leaves it out (BEiT,

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,110 +11,90 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from age_keras.config.age import PhaseConfig
-from age_keras.run.state import save_state
+from age_keras.fitting.best_epoch import BestEpoch
+from age_keras.run.state import save_state, to_array
+from age_keras.training.phases import Phase, learning_rate
 
 
-def fresh_counters() -> dict[str, Any]:
-    """The counters of a training that has not begun."""
-    return {"phase": 0, "epoch": 0, "best": math.inf, "best_epoch": -1, "best_phase": -1, "history": []} | new_phase()
+@dataclass
+class Progress:
+    """How far a training has come: what is saved with its variables.
 
+    Attributes:
+        phase: The number of its phase, in `PHASES`.
+        epoch: The next epoch, counted over all phases.
+        best: The best epoch so far.
+        history: A row for each epoch.
+    """
 
-def new_phase() -> dict[str, Any]:
-    """The counters that begin again with each phase."""
-    return {"wait": 0, "plateau_wait": 0, "rate_factor": 1.0, "stopped": False}
+    phase: int = 0
+    epoch: int = 0
+    best: BestEpoch = field(default_factory=BestEpoch)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def from_state(cls, counters: dict[str, Any]) -> "Progress":
+        """What `dataclasses.asdict` made a dictionary of."""
+        return cls(**{**counters, "best": BestEpoch(**counters["best"])})
 
 
 class EpochKeeper(keras.callbacks.Callback):
-    """Early stopping, the schedule of the learning rate, the best epoch over all phases, and resuming, in one place.
+    """Sets the learning rate of each epoch, keeps the best one, stops early, and saves what a resumed training needs.
 
     Keras' own EarlyStopping, ReduceLROnPlateau and BackupAndRestore forget their counters when a process dies; here
-    they are one dictionary that is saved together with the variables.
+    they are numbers that are saved together with the variables.
 
     Args:
-        phase: the phase's settings.
-        counters: from `fresh_counters`; changed in place.
-        variables: all variables that this phase may change.
-        best: arrays of `variables` at the best epoch so far; changed in place.
-        path: the state file, or None for none.
-        save_every: seconds between two savings within a phase.
-        first_epoch: number of the phase's first epoch, counted over all phases.
-        facts: added to each row of the history (model, fold, phase).
+        phase: The phase.
+        progress: Of the training; changed in place.
+        variables: All variables that this phase may change.
+        best: Arrays of `variables` at the best epoch so far; changed in place.
+        path: The state file, or `None` for none.
+        save_every: Seconds between two savings within a phase.
+        facts: Added to each row of the history (fold, phase).
     """
 
     def __init__(
         self,
-        phase: PhaseConfig,
-        counters: dict[str, Any],
+        phase: Phase,
+        progress: Progress,
         variables: list,
         best: list[np.ndarray],
         path: Path | None,
         save_every: float,
-        first_epoch: int,
         facts: dict[str, Any],
     ):
         super().__init__()
-        self.phase, self.counters, self.variables, self.best = phase, counters, variables, best
-        self.path, self.save_every, self.first_epoch, self.facts = path, save_every, first_epoch, facts
+        self.phase, self.progress, self.variables, self.best = phase, progress, variables, best
+        self.path, self.save_every, self.facts = path, save_every, facts
         self.saved_at = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started_at = time.monotonic()
-        rate = learning_rate(self.phase, epoch - self.first_epoch, self.counters["rate_factor"])
+        factor = self.progress.best.rate_factor
+        rate = learning_rate(self.phase.settings, epoch - self.phase.first_epoch, factor)
         self.model.optimizer.learning_rate = rate
 
     def on_epoch_end(self, epoch, logs=None):
-        logs, counters = logs or {}, self.counters
-        row = {name: float(value) for name, value in logs.items()}
+        row = {name: float(value) for name, value in (logs or {}).items()}
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate).item())
         norm = getattr(getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer), "gradient_norm", None)
         if norm is not None:
             row["gradient_norm"] = float(keras.ops.convert_to_numpy(norm).item())
         seconds = round(time.monotonic() - self.started_at, 2)
-        counters["history"].append({**self.facts, "epoch": epoch, **row, "seconds": seconds})
-        counters["epoch"] = epoch + 1
-        value = row["val_mae"]
-        if value < counters["best"]:
-            counters |= {"best": value, "best_epoch": epoch, "best_phase": counters["phase"]}
-            counters |= {"wait": 0, "plateau_wait": 0}
-            self.best[:] = [keras.ops.convert_to_numpy(v).copy() for v in self.variables]
-        else:
-            counters["wait"] += 1
-            counters["plateau_wait"] += 1
-        if self.phase.schedule == "plateau" and counters["plateau_wait"] >= self.phase.plateau_patience:
-            counters["rate_factor"] *= self.phase.plateau_factor
-            counters["plateau_wait"] = 0
-        if counters["wait"] >= self.phase.stop_patience or not math.isfinite(row["loss"]):
-            counters["stopped"] = True
-            self.model.stop_training = True
+        progress = self.progress
+        progress.history.append({**self.facts, "epoch": epoch, **row, "seconds": seconds})
+        progress.epoch = epoch + 1
+        if progress.best.update(epoch, row["val_mae"], diverged=not math.isfinite(row["loss"])):
+            self.best[:] = [to_array(v) for v in self.variables]
+        self.model.stop_training = progress.best.stopped
         self.save_if_due()
 
     def save_if_due(self):
         """Saves where a training that was killed now would lose more than `save_every` seconds."""
         if self.path and time.monotonic() - self.saved_at >= self.save_every:
-            self.save()
-
-    def save(self):
-        """Writes everything that the next start needs."""
-        save_state(self.path, self.variables, self.model.optimizer.variables, self.best, self.counters)
-        self.saved_at = time.monotonic()
-
-
-def learning_rate(phase: PhaseConfig, epoch: int, factor: float = 1.0) -> float:
-    """The learning rate of an epoch of a phase, counted from 0.
-
-    Args:
-        phase: its settings.
-        epoch: counted from the phase's start.
-        factor: what ReduceLROnPlateau has made of it.
-    """
-    rate = phase.learning_rate * factor
-    if epoch < phase.warmup:
-        return rate * (0.1 + 0.9 * epoch / phase.warmup)
-    if phase.schedule == "cosine":
-        done = (epoch - phase.warmup) / max(1, phase.epochs - phase.warmup)
-        return rate * max(0.01, 0.5 * (1 + math.cos(math.pi * done)))
-    return rate
+            save_state(self.path, self.variables, self.model.optimizer.variables, self.best, asdict(self.progress))
+            self.saved_at = time.monotonic()
 
 
 class ProgressBar(keras.callbacks.Callback):

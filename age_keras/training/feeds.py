@@ -4,25 +4,28 @@ Both draw the same patches in the same order with the same augmentation, and tra
 """
 
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from age_keras.config.age import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.config.age import AgeConfig, RuntimeConfig, TrainingConfig
 from age_keras.data.batches.augment import get_policy
 from age_keras.data.batches.mixup import mix_batches
 from age_keras.data.batches.pipeline import batches, row_batches, steps
 from age_keras.data.patches.store import PatchStore
 from age_keras.errors import InputError
-from age_keras.models.age import AgeModel
 from age_keras.prefix.cache.cache import FeatureCache
-from age_keras.prefix.cut import CutModel, cut_model
+from age_keras.prefix.cache.live import LiveFeatures
+from age_keras.prefix.compute import PrefixPass
+from age_keras.prefix.cut import CutModel
 from age_keras.prefix.features import Features
-from age_keras.training.copies import choose_views, cut_ahead
-from age_keras.training.phase_features import Cut, PhaseFeatures
+from age_keras.prefix.graph import CallsModel
+from age_keras.prefix.halfway import Halfway, between
+from age_keras.training.phases import Phase, PhasePlan
 
 PREDICTION_BATCH = 64
 SMALL_STEP = 3e9
@@ -187,44 +190,103 @@ def _fullest(rows: int, replicas: int) -> int:
     return min(range(largest, largest // 2, -replicas), key=lambda size: rows % size)
 
 
+@dataclass(frozen=True, eq=False)
+class PhaseFeatures:
+    """Finds or computes the features that a phase trains on.
+
+    Attributes:
+        cache: Where they are kept.
+        store: The patches.
+        config: Augmentation and seed.
+        learn: Rows of the patches that are trained on, as augmented copies.
+        others: Rows of the patches that are validated and predicted, as they are.
+        label: What the progress bar says.
+    """
+
+    cache: FeatureCache
+    store: PatchStore
+    config: AgeConfig
+    learn: np.ndarray
+    others: np.ndarray
+    label: str
+
+    def of(self, phase: Phase, ahead: Phase | None = None) -> tuple[Features, Features] | None:
+        """Features of the augmented copies of `learn`, and of `others`; `None` where there is no room.
+
+        Args:
+            phase: Its cut and views.
+            ahead: The next phase, where its features are to be computed first, and these from them.
+        """
+        wanted, starts = [self._copies(phase), self._plain(phase)], [None, None]
+        onward = between(ahead.cut, phase.cut) if ahead else None
+        if onward is not None:
+            lower = [self._copies(ahead), self._plain(ahead)]
+            if self.cache.reserve([*wanted, *lower], quietly=True):
+                starts = [self._start(onward, each) for each in lower]
+        if not self.cache.reserve(wanted):
+            return None
+        found = []
+        for each, start in zip(wanted, starts, strict=True):
+            features = self.cache.features(**each, label=self.label, start=start)
+            if features is None:
+                return None
+            found.append(features)
+        return tuple(found)
+
+    def live(self, phase: Phase) -> tuple[LiveFeatures, LiveFeatures]:
+        """What `of` gives, computed anew whenever it is asked for."""
+        plain = PrefixPass(phase.cut, self.store.patches, self.store.keys)
+        policy = self._copies(phase)["policy"]
+        if policy.is_identity:
+            return LiveFeatures(plain), LiveFeatures(plain)
+        copies = replace(plain, policy=policy, seed=self.config.seed)
+        return LiveFeatures(copies, range(phase.views)), LiveFeatures(plain)
+
+    def _copies(self, phase: Phase) -> dict:
+        """Arguments of `FeatureCache.features`."""
+        training = self.config.training
+        policy = get_policy(training.augment, training.strength)
+        copies = {"views": range(phase.views), "policy": policy, "seed": self.config.seed}
+        return {**self._plain(phase), **copies, "rows": self.learn}
+
+    def _plain(self, phase: Phase) -> dict:
+        return {"cut": phase.cut, "patches": self.store.patches, "keys": self.store.keys, "rows": self.others}
+
+    def _start(self, onward: CallsModel, lower: dict) -> Callable[[], Halfway | None]:
+        def start() -> Halfway | None:
+            features = self.cache.features(**lower, label=self.label, passing=True)
+            # From rounded features others would be made than from the pixels.
+            return Halfway(features, onward) if features and features.error == 0 else None
+
+        return start
+
+
 def make_feed(
-    model: AgeModel,
-    data: PatchData,
-    config: AgeConfig,
-    phase: PhaseConfig,
-    learn: np.ndarray,
-    others: np.ndarray,
-    notes: list[str],
-    split: CutModel | None = None,
-    ahead: CutModel | None = None,
+    plan: PhasePlan, phase: Phase, data: PatchData, learn: np.ndarray, others: np.ndarray, notes: list[str]
 ) -> PixelFeed:
-    """The feed of a phase, after `unfreeze`: features where a frozen prefix can be computed once, else pixels.
+    """The feed of a phase: features where a frozen part can be computed once, else pixels.
 
     Args:
-        model, data, config, phase: what is trained, on what, how.
-        learn: rows of the patches that are learnt from.
-        others: rows of those that are validated and predicted.
-        notes: gets a sentence for the report on the augmented copies.
-        split: the model, cut. Defaults to cutting it here.
-        ahead: the model as the next phase cuts it, whose features are then computed on the way to this phase's.
+        plan: The model and the protocol.
+        phase: The phase.
+        data: All patches.
+        learn: Rows of the patches that are trained on.
+        others: Rows of the patches that are validated and predicted.
+        notes: Gets sentences for the report: on the views, and on features that are not exact.
     """
-    training, runtime = config.training, config.runtime
-    split = split or cut_model(model.trained)
-    patches = len(data.store.patches)
-    views = choose_views(training, phase, split, patches)
-    what = f"unfreezing {phase.unfreeze:.0%} of the layers" if phase.unfreeze else "training the head"
+    training, runtime, unfreeze = plan.config.training, plan.config.runtime, phase.settings.unfreeze
     if training.augment != "none":
+        what = f"unfreezing {unfreeze:.0%} of the layers" if unfreeze else "training the head"
         copies = (
-            "a new augmented copy of every patch each epoch" if views is None else f"{views} augmented copies a patch"
+            "a new augmented copy of every patch each epoch"
+            if phase.views is None
+            else f"{phase.views} augmented copies a patch"
         )
         notes.append(f"While {what}: {copies}.")
-    shared = {"data": data, "training": training, "runtime": runtime, "seed": config.seed, "views": views}
-    if not runtime.prefix_cache or views is None or split.prefix is None or runtime.strategy != "none":
-        return PixelFeed(split.whole, **shared)
-    cache = FeatureCache(dtype=runtime.prefix_precision, computed_in=runtime.prefix_compute, say=notes.append)
-    wanted = PhaseFeatures(cache, data.store, config, learn, others, f"{model.spec.name}: frozen layers")
-    features = wanted.of(Cut(split, views), cut_ahead(config, phase, ahead, patches))
-    if features is None:
-        return PixelFeed(split.whole, **shared)
-    copies, plain = features
-    return FeatureFeed(split, copies, plain, **shared)
+    shared = {"data": data, "training": training, "runtime": runtime, "seed": plan.config.seed, "views": phase.views}
+    features = None
+    if plan.caches(phase):
+        cache = FeatureCache(dtype=runtime.prefix_precision, computed_in=runtime.prefix_compute, say=notes.append)
+        wanted = PhaseFeatures(cache, data.store, plan.config, learn, others, f"{plan.age.spec.name}: frozen layers")
+        features = wanted.of(phase, plan.ahead(phase))
+    return FeatureFeed(phase.cut, *features, **shared) if features else PixelFeed(phase.cut.whole, **shared)

@@ -6,127 +6,72 @@
 
 Folds and trials train the same network again and again. Building, cutting and tracing it takes longer on a CPU than
 many an epoch. What is kept is put back exactly: every weight, every random state, every slot of the optimizer, so that
-the result is that of a model built anew. Only the last network is kept, and only after a training that ended in order.
+the result is that of a model built anew, even after a training that broke off. Only the last network is kept.
 """
 
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from dataclasses import replace
 
 import keras
-import numpy as np
 
 from age_keras.config.age import AgeConfig, PhaseConfig
-from age_keras.models.age import AgeModel, backbone_layers, build_age_model, unfreeze
+from age_keras.models.age import backbone_layers, build_age_model, unfreeze
 from age_keras.models.heads import HEADS, AgeError
 from age_keras.prefix.cut import CutModel, cut_model
 from age_keras.run.state import assign, to_array
 from age_keras.training.optimizers import build_optimizer, layer_rates
-from age_keras.training.phase_features import next_phase
 
 
-class _StillSplit(CutModel):
-    """A cut whose frozen part has the same weights in every training: they are hashed once."""
-
-    @cached_property
-    def _hash(self) -> str:
-        return super().fingerprint()
-
-    def fingerprint(self) -> str:
-        return self._hash
-
-
-@dataclass(eq=False)
-class _Kept:
-    key: tuple
-    age: AgeModel
-    variables: list
-    first: list[np.ndarray]
-    splits: dict[float, _StillSplit] = field(default_factory=dict)
-    widest: float = 0.0
-    compiled: dict[int, tuple[tuple, list[np.ndarray]]] = field(default_factory=dict)
-
-
-class ModelPool:
-    """Builds and compiles models, and keeps the last one.
+class ReusableModel:
+    """An age model that any number of trainings, one after the other, use as if each had built it.
 
     Args:
-        keep: whether to; a pool for a single training has no use for it. Defaults to True.
+        config: Model, protocol and machine of the first training.
+        image_size: Side of the patches, in pixels.
+        channels: Of the patches, 1 or 3.
+
+    Attributes:
+        age: The model; the next training changes it.
     """
 
-    def __init__(self, keep: bool = True):
-        self.keep = keep
-        self._kept: _Kept | None = None
-        self._lent: _Kept | None = None
+    def __init__(self, config: AgeConfig, image_size: int, channels: int):
+        self.age = build_age_model(config.backbone, config.model, image_size, channels, seed=config.seed)
+        self._variables = list(self.age.trained.variables)
+        self._first = [to_array(v) for v in self._variables]
+        self._cuts: dict[float, CutModel] = {}
+        self._compiled: dict[int, tuple[tuple, list]] = {}
 
-    def build(self, config: AgeConfig, image_size: int, channels: int, median: float, deviation: float) -> AgeModel:
-        """The untrained model of a configuration, see `build_age_model`.
-
-        A model that this pool gave before is not to be used any more.
-        """
-        kept, self._kept, self._lent = self._kept, None, None
-        key = _network(config, image_size, channels)
-        if kept is None or kept.key != key:
-            del kept
-            age = build_age_model(config.backbone, config.model, image_size, channels, median, deviation, config.seed)
-            if self.keep and config.runtime.strategy == "none":
-                variables = list(age.trained.variables)
-                self._lent = _Kept(key, age, variables, [to_array(v) for v in variables])
-            return age
-        keras.utils.set_random_seed(config.seed)
-        assign(kept.variables, kept.first)
-        head = kept.age.trained.get_layer("head_output")
-        head.bias.assign(HEADS[config.model.head].bias(median, deviation))
-        kept.age.trained.get_layer("head_dropout").rate = config.model.dropout
-        kept.age, kept.widest = replace(kept.age, config=config.model), 0.0
-        self._lent = kept
-        return kept.age
-
-    def ahead(self, age: AgeModel, config: AgeConfig, phase: PhaseConfig) -> CutModel | None:
-        """The model cut as the next phase will; None where there is none that leaves a part frozen.
-
-        To be called before `unfreeze` for this phase, and before anything is trained.
-        """
-        following = next_phase(config, phase)
-        if following is None:
-            return None
-        widest = self._lent.widest if self._lent else 0.0
-        unfreeze(age, following.unfreeze)
-        split = self.split(age, following)
-        if self._lent:
-            self._lent.widest = widest  # Nothing has been trained yet.
-        return split
-
-    def split(self, age: AgeModel, phase: PhaseConfig) -> CutModel:
-        """The model cut for a phase, after `unfreeze`."""
-        kept = self._lent
-        # After a phase that unfroze more, what is frozen now has been trained.
-        if kept is None or phase.unfreeze < kept.widest:
-            return cut_model(age.trained)
-        kept.widest = phase.unfreeze
-        if phase.unfreeze not in kept.splits:
-            split = cut_model(age.trained)
-            kept.splits[phase.unfreeze] = _StillSplit(*(getattr(split, each.name) for each in fields(split)))
-        return kept.splits[phase.unfreeze]
-
-    def compile(
-        self, model: keras.Model, age: AgeModel, config: AgeConfig, phase: PhaseConfig, steps_at_once: int = 1
-    ) -> None:
-        """Compiles what a phase fits, with an optimizer that has not made a step.
+    def begin(self, config: AgeConfig, median: float, deviation: float) -> None:
+        """Puts everything back to the start of a training.
 
         Args:
-            model: what is fitted.
-            age: the whole.
-            config: its loss, and the machine's side.
-            phase: the optimizer's settings.
-            steps_at_once: steps that Keras runs in one call.
+            config: Of the training; the dropout's rate and the loss may be others than the model was built with.
+            median: Of the training writers' ages, in years.
+            deviation: Their mean absolute deviation from it, in years.
         """
-        key = (*_step(config, phase), steps_at_once)
-        if self._lent is not None:
-            known, slots = self._lent.compiled.get(id(model), (None, []))
-            if known == key:
-                assign(model.optimizer.variables, slots)
-                return
-        rates = layer_rates(backbone_layers(age.trained), age.spec.cut_points, phase.layer_decay)
+        keras.utils.set_random_seed(config.seed)
+        assign(self._variables, self._first)
+        self.age.trained.get_layer("head_output").bias.assign(HEADS[config.model.head].bias(median, deviation))
+        self.age.trained.get_layer("head_dropout").rate = config.model.dropout
+        self.age = replace(self.age, config=config.model)
+
+    def cut(self, ratio: float) -> CutModel:
+        """The model cut where its frozen part ends when the top `ratio` of the backbone's layers trains."""
+        if ratio not in self._cuts:
+            unfreeze(self.age, ratio)
+            self._cuts[ratio] = cut_model(self.age.trained)
+        return self._cuts[ratio]
+
+    def compile(self, model: keras.Model, config: AgeConfig, phase: PhaseConfig, steps_at_once: int) -> None:
+        """Compiles a part of a cut, or only resets its optimizer where it is traced already, see `PhasePlan`."""
+        key = (
+            *(config.model.loss, config.model.dropout, config.runtime.xla, steps_at_once),
+            *(phase.optimizer, phase.weight_decay, phase.layer_decay, phase.clip_norm),
+        )
+        known, slots = self._compiled.get(id(model), (None, []))
+        if known == key:
+            assign(model.optimizer.variables, slots)
+            return
+        rates = layer_rates(backbone_layers(self.age.trained), self.age.spec.cut_points, phase.layer_decay)
         model.compile(
             optimizer=build_optimizer(phase, rates, track=config.runtime.strategy == "none"),
             loss=HEADS[config.model.head].loss(config.model.loss),
@@ -135,21 +80,36 @@ class ModelPool:
             steps_per_execution=steps_at_once,
         )
         model.optimizer.build(model.trainable_variables)
-        if self._lent is not None:
-            self._lent.compiled[id(model)] = (key, [to_array(v) for v in model.optimizer.variables])
-
-    def give_back(self) -> None:
-        """A training has ended in order. One that did not may have left something behind in its model."""
-        self._kept, self._lent = self._lent, None
+        self._compiled[id(model)] = key, [to_array(v) for v in model.optimizer.variables]
 
 
-def _network(config: AgeConfig, image_size: int, channels: int) -> tuple:
-    """What makes two networks the same one: all but the dropout's rate and the loss."""
-    model = replace(config.model, dropout=0.5 if config.model.dropout else 0.0, loss="mae")
-    return config.backbone, model, image_size, channels, config.seed, config.runtime.precision
+class ModelPool:
+    """Builds models, and keeps the last one."""
 
+    def __init__(self):
+        self._kept: tuple[tuple, ReusableModel] | None = None
 
-def _step(config: AgeConfig, phase: PhaseConfig) -> tuple:
-    """What a traced training step depends on."""
-    optimizer = phase.optimizer, phase.weight_decay, phase.layer_decay, phase.clip_norm
-    return config.model.loss, config.model.dropout, config.runtime.xla, *optimizer
+    def get(
+        self, config: AgeConfig, image_size: int, channels: int, median: float = 0.0, deviation: float = 1.0
+    ) -> ReusableModel:
+        """The untrained model of a configuration; one that this pool gave before may not be used any more.
+
+        Args:
+            config: Model, protocol and machine.
+            image_size: Side of the patches, in pixels.
+            channels: Of the patches, 1 or 3.
+            median: Of the training writers' ages, in years. Defaults to 0.
+            deviation: Their mean absolute deviation from it, in years. Defaults to 1.
+        """
+        # What makes two networks the same: all but the dropout's rate and the loss.
+        network = replace(config.model, dropout=0.5 if config.model.dropout else 0.0, loss="mae")
+        key = config.backbone, network, image_size, channels, config.seed, config.runtime.precision
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None  # Two networks at a time may be more than fits into memory.
+            model = ReusableModel(config, image_size, channels)
+            if config.runtime.strategy == "none":  # The variables of another belong to the strategy of one training.
+                self._kept = key, model
+        else:
+            model = self._kept[1]
+        model.begin(config, median, deviation)
+        return model

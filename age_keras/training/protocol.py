@@ -1,7 +1,7 @@
-"""The training of one model on one split: phase 1 the head, phase 2 the top of the backbone, the best epoch of both.
+"""The training of one model on one part of the pages: the head, then the top of the backbone, the best epoch of both.
 
 The whole story, top to bottom: `train` builds the model, runs the phases, restores the best epoch, predicts. It may be
-killed at any moment; called again with the same arguments it goes on from the last saved epoch and ends the same.
+killed at any moment; called again with the same arguments it resumes from the last saved epoch and ends the same.
 """
 
 import contextlib
@@ -14,15 +14,15 @@ import numpy as np
 import pandas as pd
 
 from age_keras.config.age import AgeConfig, PhaseConfig
-from age_keras.models.age import AgeModel, backbone_layers, unfreeze
+from age_keras.fitting.best_epoch import BestEpoch
+from age_keras.models.age import AgeModel
 from age_keras.models.heads import HEADS
 from age_keras.run.state import assign, load_state, to_array
-from age_keras.training.callbacks import EpochKeeper, ProgressBar, Stopper, fresh_counters, new_phase
+from age_keras.training.callbacks import EpochKeeper, Progress, ProgressBar, Stopper
 from age_keras.training.feeds import PatchData, PixelFeed, make_feed
 from age_keras.training.heads.linear import TrainedHead
 from age_keras.training.model_pool import ModelPool
-
-PHASES = ("frozen", "fine_tune")
+from age_keras.training.phases import PHASES, PhasePlan, patience
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def train(
         table: the pages: `Age`, `Writer`.
         part: which pages do what.
         state: a file that resumes a killed training; None for none.
-        head: phase 1's result, where it was trained together with other folds' (`batched_heads`).
+        head: the result of the frozen phase, where it was trained together with other folds' (`batched_heads`).
         callbacks: makes further Keras callbacks for a phase (TensorBoard).
         on_epoch: called after each epoch with (epoch, logs); may raise to end the training.
         title: what the progress bar says.
@@ -95,62 +95,60 @@ def train(
     Returns:
         The model at its best epoch, its history and its predictions of the pages that choose and that score.
     """
-    pool = pool or ModelPool(keep=False)
     chooses = choosing_pages(config, part)
     learn, choose, others = (_patches(data, pages) for pages in (part.learn, chooses, chooses | part.score))
     with machine(config) as scope:
         median, deviation = writer_ages(table, part)
         with scope():
-            side, channels = data.store.patches.shape[1], data.store.patches.shape[-1]
-            model = pool.build(config, side, channels, median, deviation)
+            count, side, _, channels = data.store.patches.shape
+            model = (pool or ModelPool()).get(config, side, channels, median, deviation)
+            plan = PhasePlan(model, config, count)
         saved = load_state(state) if state else None
-        counters, arrays = saved or (fresh_counters(), None)
-        phases = [getattr(config.training, name) for name in PHASES]
-        bar = ProgressBar(title, sum(p.epochs for p in phases), counters["epoch"], progress)
+        done, arrays = (Progress.from_state(saved[0]), saved[1]) if saved else (Progress(), None)
+        bar = ProgressBar(title, sum(p.settings.epochs for p in plan.phases), done.epoch, progress)
         best: list[np.ndarray] = []
         variables: list = []
         feed, notes = None, []
-        for number, phase in enumerate(phases):
-            if phase.epochs == 0 or number < counters["phase"]:
+        for phase in plan.phases:
+            if phase.number < done.phase:
                 continue
-            first_epoch = sum(p.epochs for p in phases[:number])
             feed = None  # Its features leave the memory before the next phase's come.
             if variables:
-                assign(variables, best)  # the next phase starts from the best epoch of this one
+                assign(variables, best)  # The next phase starts from the best epoch of this one.
             with scope():
-                ahead = pool.ahead(model, config, phase)
-                moving = unfreeze(model, phase.unfreeze)
-                variables = _moving_variables(model, moving)
-                feed = make_feed(model, data, config, phase, learn, others, notes, pool.split(model, phase), ahead)
-                pool.compile(feed.model, model, config, phase, feed.steps_at_once(learn, phase.epochs))
-            if arrays and number == counters["phase"]:
+                variables = plan.begin(phase)
+                feed = make_feed(plan, phase, data, learn, others, notes)
+                plan.compile(feed.model, phase, feed.steps_at_once(learn, phase.settings.epochs))
+            if arrays and phase.number == done.phase:
                 assign(variables, arrays["variable"])
                 assign(feed.model.optimizer.variables, arrays["slot"])
                 best = arrays["best"]
             else:
-                counters |= {"phase": number, "epoch": first_epoch} | new_phase()
-                if head is not None and number == 0:
-                    counters |= _take_over(head, model, part)
+                done.phase, done.epoch = phase.number, phase.first_epoch
+                done.best = done.best.next_phase(**patience(phase.settings))
+                if head is not None and phase.number == 0:
+                    _take_over(head, plan.age, part, done)
                 best = [to_array(v) for v in variables]
             arrays = None
-            facts = {"fold": part.fold, "phase": PHASES[number]}
-            keeper = EpochKeeper(phase, counters, variables, best, state, config.runtime.save_every, first_epoch, facts)
-            keeper.set_model(feed.model)  # it saves a phase that has nothing left to fit, too
-            bar.phase(f"{title} {PHASES[number].replace('_', '-')}", counters["epoch"])
-            if counters["epoch"] < first_epoch + phase.epochs and not counters["stopped"]:
+            facts = {"fold": part.fold, "phase": phase.name}
+            keeper = EpochKeeper(phase, done, variables, best, state, config.runtime.save_every, facts)
+            keeper.set_model(feed.model)  # It saves a phase that has nothing left to fit, too.
+            bar.phase(f"{title} {phase.name.replace('_', '-')}", done.epoch)
+            last = phase.first_epoch + phase.settings.epochs
+            if done.epoch < last and not done.best.stopped:
                 feed.model.fit(
-                    feed.train(learn, counters["epoch"]),
+                    feed.train(learn, done.epoch),
                     steps_per_epoch=feed.steps(learn),
-                    initial_epoch=counters["epoch"],
-                    epochs=first_epoch + phase.epochs,
+                    initial_epoch=done.epoch,
+                    epochs=last,
                     validation_data=feed.validation(choose),
                     callbacks=[
                         keeper,
                         bar,
-                        *(callbacks(phase) if callbacks else []),
+                        *(callbacks(phase.settings) if callbacks else []),
                         *([Stopper(on_epoch)] if on_epoch else []),
                     ],
-                    shuffle=False,  # the pipeline has done it
+                    shuffle=False,  # The pipeline has done it.
                     verbose=0,
                 )
             keeper.save_if_due()
@@ -158,8 +156,7 @@ def train(
         assign(variables, best)
         pages = predict_pages(feed, config, data, np.flatnonzero(part.score | chooses))
         sample = next(iter(feed.pixels(learn)))
-    pool.give_back()
-    return Trained(model, pd.DataFrame(counters["history"]), pages, sample, notes)
+    return Trained(plan.age, pd.DataFrame(done.history), pages, sample, notes)
 
 
 def choosing_pages(config: AgeConfig, part: Part) -> np.ndarray:
@@ -174,32 +171,21 @@ def writer_ages(table: pd.DataFrame, part: Part) -> tuple[float, float]:
     return median, float((writers - median).abs().mean())
 
 
-def _take_over(head: TrainedHead, model: AgeModel, part: Part) -> dict:
-    """Puts a head into the model, and gives the counters of a phase 1 that has ended with it."""
+def _take_over(head: TrainedHead, model: AgeModel, part: Part, progress: Progress) -> None:
+    """Puts a head into the model, as at the end of a frozen phase that has trained it."""
     model.trained.get_layer("head_output").set_weights([head.kernel, head.bias])
-    rows = [{"fold": part.fold, "phase": PHASES[0], "epoch": i, **logs} for i, logs in enumerate(head.history)]
-    best = min(logs["val_mae"] for logs in head.history)
-    return {
-        "epoch": len(rows),
-        "best": best,
-        "best_epoch": head.best_epoch,
-        "best_phase": 0,
-        "history": rows,
-        "stopped": True,
-    }
+    progress.history += [
+        {"fold": part.fold, "phase": PHASES[0], "epoch": i, **logs} for i, logs in enumerate(head.history)
+    ]
+    progress.epoch = len(head.history)
+    if head.best_epoch >= 0:
+        progress.best = BestEpoch(value=head.history[head.best_epoch]["val_mae"], epoch=head.best_epoch)
+    progress.best.stopped = True
 
 
 def _patches(data: PatchData, pages: np.ndarray) -> np.ndarray:
     """Rows of the patches of some pages."""
     return np.flatnonzero(pages[data.store.page])
-
-
-def _moving_variables(model: AgeModel, unfrozen: int) -> list:
-    """All variables that a phase may change: those of the unfrozen layers and of the head, random states too."""
-    backbone = backbone_layers(model.trained)
-    frozen = {id(layer) for layer in backbone[: len(backbone) - unfrozen]}
-    layers = [layer for layer in model.trained.layers if id(layer) not in frozen]
-    return [variable for layer in layers for variable in layer.variables]
 
 
 def predict_pages(feed: PixelFeed, config: AgeConfig, data: PatchData, pages: np.ndarray) -> pd.DataFrame:

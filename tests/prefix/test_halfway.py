@@ -12,10 +12,9 @@ from age_keras.prefix.cache.cache import FeatureCache
 from age_keras.prefix.compute import PrefixPass
 from age_keras.prefix.cut import cut_model
 from age_keras.prefix.halfway import between
-from age_keras.training.copies import cut_ahead
-from age_keras.training.feeds import PatchData
+from age_keras.training.feeds import PatchData, PhaseFeatures
 from age_keras.training.model_pool import ModelPool
-from age_keras.training.phase_features import Cut, PhaseFeatures
+from age_keras.training.phases import PhasePlan
 from age_keras.training.protocol import Part, train
 
 
@@ -77,13 +76,10 @@ def test_phase_1_starts_from_the_features_of_phase_2(inked_pages, tmp_path, coun
     learn, others = np.arange(16), np.arange(16, 24)
 
     def features(folder, ahead):
-        pool = ModelPool()
-        age = pool.build(CONFIG, store.patches.shape[1], store.patches.shape[-1], 20.0, 5.0)
-        phase = CONFIG.training.frozen
-        deeper = pool.ahead(age, CONFIG, phase) if ahead else None
-        unfreeze(age, 0.0)
+        model = ModelPool().get(CONFIG, store.patches.shape[1], store.patches.shape[-1], 20.0, 5.0)
+        plan = PhasePlan(model, CONFIG, len(store.patches))
         wanted = PhaseFeatures(FeatureCache(folder, progress=False), store, CONFIG, learn, others, "")
-        return wanted.of(Cut(pool.split(age, phase), 2), cut_ahead(CONFIG, phase, deeper, len(store.patches)))
+        return wanted.of(plan.phases[0], plan.ahead(plan.phases[0]) if ahead else None)
 
     direct = features(tmp_path / "a", ahead=False)
     assert sum(counted) == 2 * 16 + 8

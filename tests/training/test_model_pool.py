@@ -1,4 +1,4 @@
-"""A model that is kept trains as one that is built anew: to the last bit, over folds, dropouts, shares and failures."""
+"""A model that is kept trains as one that is built anew: to the last bit, over folds, dropouts, ratios and failures."""
 
 from dataclasses import replace
 
@@ -45,8 +45,8 @@ def dropout(rate):
     return replace(CONFIG, model=replace(CONFIG.model, dropout=rate))
 
 
-def unfrozen(share):
-    return replace(CONFIG, training=replace(CONFIG.training, fine_tune=PhaseConfig(1, 1e-3, share, optimizer="sgd")))
+def unfrozen(ratio):
+    return replace(CONFIG, training=replace(CONFIG.training, fine_tune=PhaseConfig(1, 1e-3, ratio, optimizer="sgd")))
 
 
 def same(first, second):
@@ -62,25 +62,41 @@ def test_a_kept_model_trains_as_a_new_one(trainer):
         same(trainer(config, number, pool), trainer(config, number))
 
 
-def test_a_model_of_a_training_that_broke_off_is_not_used_again():
+class BrokenOffError(Exception):
+    pass
+
+
+def test_a_training_that_broke_off_leaves_nothing_behind(trainer):
+    def break_off(epoch, logs):
+        if epoch == 2:  # In the second phase, between two epochs.
+            raise BrokenOffError
+
     pool = ModelPool()
-    before = pool.build(CONFIG, 32, 1, 30.0, 5.0)
-    pool.give_back()
-    assert pool.build(dropout(0.6), 32, 1, 20.0, 5.0).trained is before.trained
-    # Not given back: what was built is not trusted any more.
-    assert pool.build(CONFIG, 32, 1, 30.0, 5.0).trained is not before.trained
+    with pytest.raises(BrokenOffError):
+        trainer(CONFIG, 1, pool, on_epoch=break_off)
+    same(trainer(CONFIG, 0, pool), trainer(CONFIG, 0))
 
 
 def test_a_kept_model_starts_from_its_first_weights_with_its_own_median():
     pool = ModelPool()
-    age = pool.build(CONFIG, 32, 1, 30.0, 5.0)
+    age = pool.get(CONFIG, 32, 1, 30.0, 5.0).age
     first = [v.numpy() for v in age.trained.variables]
     for variable in age.trained.variables:
         variable.assign(variable + 1)
-    pool.give_back()
-    again = pool.build(dropout(0.1), 32, 1, 17.0, 5.0)
+    again = pool.get(dropout(0.1), 32, 1, 17.0, 5.0).age
+    assert again.trained is age.trained
     assert again.trained.get_layer("head_output").bias.numpy().item() == 17
     assert again.trained.get_layer("head_dropout").rate == again.config.dropout == 0.1
     again.trained.get_layer("head_output").bias.assign([30.0])
     for value, variable in zip(first, again.trained.variables, strict=True):
         np.testing.assert_array_equal(value, variable.numpy())
+
+
+def test_another_network_is_built():
+    pool = ModelPool()
+    age = pool.get(CONFIG, 32, 1, 30.0, 5.0).age
+    for other in (
+        replace(CONFIG, seed=1),
+        replace(CONFIG, runtime=replace(CONFIG.runtime, precision="mixed_bfloat16")),
+    ):
+        assert pool.get(other, 32, 1, 30.0, 5.0).age.trained is not age.trained

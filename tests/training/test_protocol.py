@@ -10,11 +10,9 @@ from age_keras.config.age import AgeConfig, PhaseConfig, RuntimeConfig, Training
 from age_keras.config.model import ModelConfig
 from age_keras.data.table.samples import Samples
 from age_keras.training import feeds
-from age_keras.training.callbacks import learning_rate
-from age_keras.training.feeds import PatchData
+from age_keras.training.feeds import PatchData, PhaseFeatures
 from age_keras.training.heads.batched import can_batch, train_heads
-from age_keras.training.model_pool import ModelPool
-from age_keras.training.phase_features import PhaseFeatures
+from age_keras.training.model_pool import ReusableModel
 from age_keras.training.protocol import Part, train
 from age_keras.training.rare_ages import lds_weights
 from age_keras.training.study import Study
@@ -91,8 +89,8 @@ def test_half_precision_of_the_features_is_told_and_ends_nearby(pages, uninterru
 def test_an_epoch_of_steps_in_one_call_ends_the_same_and_resumes(pages, uninterrupted, tmp_path, monkeypatch):
     monkeypatch.setattr(feeds, "MANY_STEPS", 1)
     calls = []
-    compile_ = ModelPool.compile
-    monkeypatch.setattr(ModelPool, "compile", lambda *args: calls.append(args[-1]) or compile_(*args))
+    compile_ = ReusableModel.compile
+    monkeypatch.setattr(ReusableModel, "compile", lambda *args: calls.append(args[-1]) or compile_(*args))
     together = run(pages)
     assert calls == [3, 3]  # 48 patches in batches of 16, in both phases.
 
@@ -183,14 +181,6 @@ def test_every_head_trains(pages, head):
 def test_each_flag_of_the_machine_trains(pages, runtime):
     trained = run(pages, replace(CONFIG, runtime=runtime))
     assert np.isfinite(trained.pages["Prediction"]).all()
-
-
-def test_learning_rates_of_a_schedule():
-    phase = PhaseConfig(epochs=10, learning_rate=1.0, schedule="cosine", warmup=2)
-    rates = [learning_rate(phase, epoch) for epoch in range(10)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[2] == pytest.approx(1.0)
-    assert rates[2:] == sorted(rates[2:], reverse=True)
 
 
 def test_rare_ages_weigh_more():

@@ -1,33 +1,63 @@
-"""Many linear heads trained together on the features of one frozen prefix: folds, learning rates, dropouts, losses.
+"""Many linear heads trained together on the features of one frozen backbone: folds, learning rates, dropouts, losses.
 
-    heads = [HeadSettings(train=fold != k, validate=fold == k, dropout=0.5, learning_rate=1e-3) for k in range(1, 6)]
+    phase = PhaseConfig(epochs=50, learning_rate=1e-3)
+    heads = [HeadSettings(train=fold != k, validate=fold == k, phase=phase) for k in range(1, 6)]
     results = LinearHeads(heads).fit(copies, plain, ages, keys, epochs=50, batch_size=128, views=8)
 
 All heads see the same batches, in the order of the input pipeline; each learns from its own rows of a batch. Its loss
 is the mean over those rows (the weighted mean, where `train` holds weights), so the result is that of a Keras `fit` of
 this head alone on the same batches with `sample_weight=train` and a loss with `reduction="mean_with_sample_weight"`.
-A batch that holds none of a head's rows leaves it as it is. Heads with the same dropout and seed share a mask, as
-separate fits with the same seed do. Kernels, moments and step counts of a block are stacked, (K, D): one matrix product
-does the work of K models.
+Heads with the same dropout and seed share a mask, as separate fits with the same seed do. The kernels of heads with the
+same mask and loss are stacked, (K, D): one matrix product does the work of K models, and one Keras optimizer, which
+works element by element, makes all their steps, each at its head's own learning rate.
 """
 
-import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from age_keras.config.age import PhaseConfig
+from age_keras.config.model import RegressionLoss
 from age_keras.data.batches.pipeline import batch_indices
 from age_keras.data.batches.views import epoch_views
+from age_keras.fitting.best_epoch import BestEpoch
+from age_keras.models.heads import HEADS
 from age_keras.prefix.features import Features
-from age_keras.training.heads.block import HeadBlock, HeadSettings, mask_of
-from age_keras.training.heads.watch import HeadWatch
+from age_keras.training.optimizers import build_optimizer
+from age_keras.training.phases import learning_rate, patience
 
 SLAB_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class HeadSettings:
+    """One linear head.
+
+    Attributes:
+        train: (P,), the rows that it learns from: a mask, or weights.
+        validate: bool (P,), the rows that choose its epoch.
+        phase: Learning rate, schedule and patience; the optimizer is Adam.
+        loss: `"mae"`, `"mse"`, or `"huber"`. Defaults to `"mae"`.
+        dropout: Rate on the features. Defaults to 0.5.
+        seed: Of the dropout. Defaults to 0.
+        bias: What the untrained head answers, in years; its kernel starts at zero. Defaults to 0.
+        block: A number that heads have in common whose results, to the last bit, do not depend on heads with another;
+            between the heads of a block there is rounding. Defaults to 0.
+    """
+
+    train: np.ndarray
+    validate: np.ndarray
+    phase: PhaseConfig
+    loss: RegressionLoss = "mae"
+    dropout: float = 0.5
+    seed: int = 0
+    bias: float = 0.0
+    block: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,8 +67,8 @@ class TrainedHead:
     Attributes:
         kernel: float32 (D, 1), of the best epoch; fits the kernel of a Dense layer.
         bias: float32 (1,).
-        best_epoch: counted from 0.
-        history: a dict for each epoch until it stopped: `loss`, `mae`, `val_mae`, `learning_rate`.
+        best_epoch: Counted from 0; -1 where no epoch had an error that is a number.
+        history: A dict for each epoch until it stopped: `loss`, `mae`, `val_mae`, `learning_rate`.
     """
 
     kernel: np.ndarray
@@ -55,7 +85,7 @@ class LinearHeads:
     """Trains heads together.
 
     Args:
-        heads: their settings.
+        heads: Their settings.
     """
 
     def __init__(self, heads: Sequence[HeadSettings]):
@@ -80,16 +110,16 @@ class LinearHeads:
         """Trains until each head has stopped or `epochs` are over.
 
         Args:
-            copies: features of the augmented copies, of one tensor (D,); `plain` where there are none.
-            plain: features of the patches as they are, for validation.
+            copies: Features of the augmented copies, of one tensor (D,); `plain` where there are none.
+            plain: Features of the patches as they are, for validation.
             targets: (P,) or (P, 1), years.
             keys: uint64 (P,), the patches' identities, which choose each epoch's copies.
-            epochs: at most so many.
-            batch_size: rows of a batch, of all heads together.
-            views: copies a patch. Defaults to 1.
-            seed: of order and copies, as in `row_batches`.
-            shuffle: whether each epoch has an order of its own.
-            label: what a progress bar of epochs says. Defaults to none: no bar.
+            epochs: At most so many.
+            batch_size: Rows of a batch, of all heads together.
+            views: Copies a patch. Defaults to 1.
+            seed: Of order and copies, as in `row_batches`. Defaults to 0.
+            shuffle: Whether each epoch has an order of its own. Defaults to `True`.
+            label: What a progress bar of epochs says. Defaults to none: no bar.
 
         Returns:
             A result for each head, at its best epoch.
@@ -99,64 +129,102 @@ class LinearHeads:
         targets = np.asarray(targets, np.float32).reshape(-1)
         rows, checked = np.flatnonzero(train.any(axis=1)), np.flatnonzero(validate.any(axis=1))
         targets = np.where(train.any(axis=1) | validate.any(axis=1), targets, np.float32(0))
-        state = _State(self.heads, plain.boundary[0].shape[0], batch_size)
+        stacked = _Stacked(self.heads, plain.boundary[0].shape[0], batch_size)
         held_out = tf.constant(plain.gather(checked)[0])
-        watched = [HeadWatch(head) for head in self.heads]
+        watched = [_Watched(head) for head in self.heads]
         slab = max(1, SLAB_BYTES // (held_out.shape[1] * 4 * batch_size)) * batch_size
         augmented = any(view is not None for view in copies.views)
         for epoch in tqdm(range(epochs), label, disable=not label, unit=" epochs", file=sys.stderr, leave=False):
+            rates = np.array([each.learning_rate(epoch) for each in watched], np.float32)
+            stacked.set_rates(rates)
             order = rows[batch_indices(len(rows), seed, epoch)] if shuffle else rows
             drawn = epoch_views(keys[order], epoch, views, seed) if augmented else None
             sums = np.zeros((3, len(self.heads)))
             for first in range(0, len(order), slab):
                 part = order[first : first + slab]
                 features = copies.gather(part, None if drawn is None else drawn[first : first + slab])[0]
-                sums += state.train(features, targets[part], train[part]).numpy()
-            predicted = state.predict(held_out).numpy()
-            errors = np.abs(predicted - targets[checked, None])
+                sums += stacked.train(features, targets[part], train[part]).numpy()
+            errors = np.abs(stacked.predict(held_out).numpy() - targets[checked, None])
             counted = validate[checked]
             mae = (errors * counted).sum(axis=0) / np.maximum(counted.sum(axis=0), 1)
-            rates = state.rates()
-            for k, watch in enumerate(watched):
-                if not watch.stopped:
+            for k, each in enumerate(watched):
+                if not each.best.stopped:
                     loss, error, weight = sums[:, k]
                     logs = {"loss": loss / weight, "mae": error / weight, "val_mae": float(mae[k])}
-                    rates[k] = watch.after(epoch, logs, float(rates[k]), lambda k=k: state.weights(k))
-            state.go_on(rates, np.array([not watch.stopped for watch in watched], np.float32))
-            if all(watch.stopped for watch in watched):
+                    each.history.append({**logs, "learning_rate": float(rates[k])})
+                    if each.best.update(epoch, logs["val_mae"], diverged=not np.isfinite(logs["loss"])):
+                        each.weights = stacked.weights(k)
+            if all(each.best.stopped for each in watched):
                 break
-        # A head whose errors were never numbers has no best epoch: its history says so.
-        return [TrainedHead(*(w.weights or state.weights(k)), w.best_epoch, w.history) for k, w in enumerate(watched)]
+        return [
+            TrainedHead(*(each.weights or stacked.weights(k)), each.best.epoch, each.history)
+            for k, each in enumerate(watched)
+        ]
 
 
-class _State:
-    """All blocks, and the steps that change them. Blocks share batches and dropout masks."""
+@dataclass
+class _Watched:
+    """A head's epochs. It stops alone; its column is trained on with the others', and nobody looks at it."""
+
+    head: HeadSettings
+    history: list[dict[str, float]] = field(default_factory=list)
+    weights: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __post_init__(self):
+        self.best = BestEpoch(**patience(self.head.phase))
+
+    def learning_rate(self, epoch: int) -> float:
+        return learning_rate(self.head.phase, epoch, self.best.rate_factor)
+
+
+class _Group:
+    """Heads of a block with the same mask and loss."""
+
+    def __init__(self, heads: Sequence[HeadSettings], members: list[int], size: int):
+        first = heads[members[0]]
+        self.members, self.mask = members, (first.dropout, first.seed)
+        self.kernel = keras.Variable(np.zeros((len(members), size), np.float32))
+        self.bias = keras.Variable(np.array([[heads[k].bias] for k in members], np.float32))
+        self.rate = tf.Variable(tf.zeros((len(members), 1)))
+        self.loss = HEADS["regression"].loss(first.loss)
+        self.loss.reduction = "none"
+
+    def predict(self, features):
+        """(B, D) to (B, K)."""
+        return tf.matmul(features, self.kernel.value, transpose_b=True) + tf.transpose(self.bias.value)
+
+
+class _Stacked:
+    """All heads, and the steps that change them."""
 
     def __init__(self, heads: Sequence[HeadSettings], size: int, batch_size: int):
-        self.batch_size, self.blocks = batch_size, []
-        for _, block in itertools.groupby(heads, key=lambda head: head.block):
-            self.blocks.append(HeadBlock(list(block), sum(len(b.losses) for b in self.blocks), size))
-        self.masks = {mask_of(head): keras.random.SeedGenerator(head.seed) if head.dropout else None for head in heads}
+        self.batch_size = batch_size
+        members: dict[tuple, list[int]] = {}
+        for k, head in enumerate(heads):
+            members.setdefault((head.block, head.dropout, head.seed, head.loss), []).append(k)
+        self.groups = [_Group(heads, each, size) for each in members.values()]
+        self._place = {k: (group, place) for group in self.groups for place, k in enumerate(group.members)}
+        self._order = np.argsort([k for group in self.groups for k in group.members])
+        self.masks = {group.mask: keras.random.SeedGenerator(group.mask[1]) for group in self.groups}
+        self.variables = [variable for group in self.groups for variable in (group.kernel, group.bias)]
+        rates = {v.value.ref(): group.rate for group in self.groups for v in (group.kernel, group.bias)}
+        self.optimizer = build_optimizer(PhaseConfig(epochs=1, learning_rate=1.0), rates, track=False)
+        self.optimizer.build(self.variables)
 
     def weights(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Kernel (D, 1) and bias (1,) of a head."""
-        block = next(b for b in self.blocks if b.slice.start <= k < b.slice.stop)
-        k -= block.slice.start
-        return block.kernel[k].numpy()[:, None], block.bias[k].numpy()[None]
+        group, place = self._place[k]
+        return group.kernel.value[place].numpy()[:, None], group.bias.value[place].numpy()
 
-    def rates(self) -> np.ndarray:
-        """Learning rates of all heads, (K,)."""
-        return np.concatenate([block.rate.numpy() for block in self.blocks])
-
-    def go_on(self, rates: np.ndarray, moving: np.ndarray) -> None:
-        """Sets the learning rates, and which heads still move."""
-        for block in self.blocks:
-            block.rate.assign(rates[block.slice])
-            block.moving.assign(moving[block.slice])
+    def set_rates(self, rates: np.ndarray) -> None:
+        """Sets the learning rates of all heads, (K,)."""
+        for group in self.groups:
+            group.rate.assign(rates[group.members][:, None])
 
     @tf.function(autograph=False)
     def predict(self, features):
-        return tf.concat([block.predict(features) for block in self.blocks], axis=1)
+        """(B, D) to years (B, K)."""
+        return self._in_order([group.predict(features) for group in self.groups])
 
     @tf.function(autograph=False, reduce_retracing=True)
     def train(self, features, targets, weights):
@@ -165,12 +233,29 @@ class _State:
 
         def step(first, sums):
             rows = slice(first, tf.minimum(first + self.batch_size, n))
-            x, y, w = features[rows], targets[rows], weights[rows]
-            masked = {
-                mask: keras.random.dropout(x, mask[0], seed=seeds) if seeds else x for mask, seeds in self.masks.items()
-            }
-            added = [block.step(masked, y, w) for block in self.blocks]
-            return first + self.batch_size, sums + tf.concat(added, axis=1)
+            return first + self.batch_size, sums + self._step(features[rows], targets[rows], weights[rows])
 
         start = (tf.constant(0), tf.zeros((3, weights.shape[1])))
         return tf.while_loop(lambda first, _: first < n, step, start, parallel_iterations=1)[1]
+
+    def _step(self, x, y, weights):
+        masked = {
+            (rate, seed): keras.random.dropout(x, rate, seed=generator) if rate else x
+            for (rate, seed), generator in self.masks.items()
+        }
+        sums, objective = [], 0.0
+        with tf.GradientTape() as tape:
+            for group in self.groups:
+                predicted = group.predict(masked[group.mask])
+                loss = group.loss(y[:, None, None], predicted[:, :, None])
+                error = tf.abs(predicted - y[:, None])
+                own = tf.gather(weights, group.members, axis=1)
+                found = [tf.reduce_sum(value * own, axis=0) for value in (loss, error, tf.ones_like(own))]
+                objective += tf.reduce_sum(tf.math.divide_no_nan(found[0], found[2]))
+                sums.append(tf.stack(found))
+        self.optimizer.apply(tape.gradient(objective, [v.value for v in self.variables]), self.variables)
+        return self._in_order(sums)
+
+    def _in_order(self, columns):
+        """Columns of the groups, as the heads were given."""
+        return tf.gather(tf.concat(columns, axis=1), self._order, axis=1)

@@ -9,13 +9,14 @@ import keras
 import numpy as np
 import pytest
 
-from age_keras.config.age import AgeConfig, TrainingConfig
+from age_keras.config.age import AgeConfig, PhaseConfig, TrainingConfig
 from age_keras.prefix.cache import room as cache_room
 from age_keras.prefix.cache.cache import FeatureCache
 from age_keras.prefix.cache.entry import FeatureEntry
 from age_keras.prefix.cache.fill import Fill
 from age_keras.prefix.cut import cut_model
-from age_keras.training.phase_features import Cut, PhaseFeatures
+from age_keras.training.feeds import PhaseFeatures
+from age_keras.training.phases import Phase
 
 P, SIDE = 40, 12
 KEYS = np.arange(P, dtype=np.uint64)
@@ -131,7 +132,8 @@ def test_the_limit_is_kept_to_the_byte(make_cache, folder, spare):
 def phase(cache, views, augment="published"):
     config = AgeConfig(training=TrainingConfig(augment=augment))
     store = SimpleNamespace(patches=PATCHES, keys=KEYS)
-    return PhaseFeatures(cache, store, config, np.arange(30), np.arange(30, 40), ""), Cut(tiny(), views)
+    wanted = Phase(0, PhaseConfig(1, 1e-3), 0, tiny(), views)
+    return PhaseFeatures(cache, store, config, np.arange(30), np.arange(30, 40), ""), wanted
 
 
 def test_nothing_is_computed_where_the_whole_training_has_no_room(folder, monkeypatch):

@@ -4,11 +4,13 @@ import keras
 import numpy as np
 import pytest
 
+from age_keras.config.age import PhaseConfig
 from age_keras.data.batches.pipeline import batch_indices
 from age_keras.data.batches.views import epoch_views
 from age_keras.prefix.cut import Boundary
 from age_keras.prefix.features import Features, View
 from age_keras.training.heads.linear import HeadSettings, LinearHeads
+from age_keras.training.phases import learning_rate
 
 P, D, VIEWS = 60, 7, 3
 KEYS = np.arange(1, P + 1, dtype=np.uint64)
@@ -35,7 +37,7 @@ def separately(head, epochs, batch_size):
     dense = keras.layers.Dense(1, kernel_initializer="zeros")
     model = keras.Model(inputs, dense(keras.layers.Dropout(head.dropout, seed=head.seed)(inputs)))
     dense.bias.assign([head.bias])
-    model.compile(keras.optimizers.Adam(head.learning_rate), loss)
+    model.compile(keras.optimizers.Adam(head.phase.learning_rate), loss)
     errors = []
     for epoch in range(epochs):
         order = batch_indices(P, 5, epoch)
@@ -49,9 +51,15 @@ def separately(head, epochs, batch_size):
     return dense.kernel.numpy(), dense.bias.numpy(), errors
 
 
-def head(fold, **settings):
-    free = {"patience": None, "reduce_patience": None, "bias": 18.0}
-    return HeadSettings(train=fold != FOLD, validate=fold == FOLD, **{**free, **settings})
+def phase(learning_rate=1e-3, **settings):
+    return PhaseConfig(
+        epochs=30, learning_rate=learning_rate, **{"stop_patience": 100, "schedule": "constant"} | settings
+    )
+
+
+def head(fold, learning_rate=1e-3, **settings):
+    own = {"phase": phase(learning_rate), "bias": 18.0} | settings
+    return HeadSettings(train=fold != FOLD, validate=fold == FOLD, **own)
 
 
 def test_heads_together_are_keras_fits_one_by_one():
@@ -81,14 +89,14 @@ def test_rows_of_other_folds_do_not_matter():
 
 
 def test_weights_weigh():
-    doubled = HeadSettings(train=2.0 * (FOLD != 0), validate=FOLD == 0, patience=None, reduce_patience=None, bias=18.0)
+    doubled = HeadSettings(train=2.0 * (FOLD != 0), validate=FOLD == 0, phase=phase(), bias=18.0)
     fit = {"epochs": 2, "batch_size": 10, "views": VIEWS}
     results = LinearHeads([head(0), doubled]).fit(AUGMENTED, PLAIN, AGES, KEYS, **fit)
     np.testing.assert_allclose(results[0].kernel, results[1].kernel, rtol=1e-5, atol=1e-6)
 
 
 def test_a_head_stops_alone_and_keeps_its_best_epoch():
-    heads = [head(0, learning_rate=30.0, patience=2, dropout=0.0), head(1, learning_rate=1e-3, dropout=0.0)]
+    heads = [head(0, phase=phase(30.0, stop_patience=2), dropout=0.0), head(1, learning_rate=1e-3, dropout=0.0)]
     stopped, going = LinearHeads(heads).fit(PLAIN, PLAIN, AGES, KEYS, epochs=30, batch_size=16)
     assert len(stopped.history) == stopped.best_epoch + 3 < len(going.history) == 30
     best = [epoch["val_mae"] for epoch in stopped.history][stopped.best_epoch]
@@ -97,12 +105,23 @@ def test_a_head_stops_alone_and_keeps_its_best_epoch():
 
 
 def test_the_learning_rate_falls_on_a_plateau():
-    (result,) = LinearHeads([head(0, learning_rate=30.0, reduce_patience=2, dropout=0.0)]).fit(
+    falling = phase(30.0, schedule="plateau", plateau_patience=2)
+    (result,) = LinearHeads([head(0, phase=falling, dropout=0.0)]).fit(
         PLAIN, PLAIN, AGES, KEYS, epochs=20, batch_size=16
     )
     rates = [epoch["learning_rate"] for epoch in result.history]
     assert rates[0] == 30.0
     assert rates[-1] < 3.1
+
+
+def test_each_head_follows_its_own_schedule():
+    schedules = [phase(0.1, schedule="cosine", warmup=3), phase(0.1)]
+    results = LinearHeads([head(k, phase=each) for k, each in enumerate(schedules)]).fit(
+        PLAIN, PLAIN, AGES, KEYS, epochs=30, batch_size=16
+    )
+    cosine, constant = ([epoch["learning_rate"] for epoch in result.history] for result in results)
+    assert cosine == pytest.approx([learning_rate(schedules[0], epoch) for epoch in range(30)])
+    assert constant == pytest.approx([0.1] * 30)
 
 
 def test_no_heads_is_an_error():
