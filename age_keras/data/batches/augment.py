@@ -1,8 +1,8 @@
-"""Augmentation policies: Keras layers that give, for a patch and a key, always the same augmented copy.
+"""Augmentation policies: Keras layers that always return the same augmented view for a patch and a key.
 
-Nothing is drawn from a generator with a state. All random parameters are hashed from the key (`counter.py`), so a copy
-does not depend on the batch, order, thread or process it is made in: a run that is resumed sees the copies that an
-uninterrupted run would have seen, and features of a frozen backbone can be stored for each copy.
+Nothing is drawn from a generator with a state. All random parameters are hashed from the key (`counter.py`), so a view
+does not depend on the batch, order, thread or process it is made in: a resumed run sees the views that an uninterrupted
+run would have seen, and the features of a frozen backbone can be stored for each view.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ _REFERENCE_SIDE = 400
 """The side of the published patches; ranges that count in pixels are those of a patch of this side."""
 MAX_STRENGTH = 3.0
 AUGMENT_VERSION = 1
-"""Raise it with every change here, in `warp.py`, `tone.py` or `counter.py` that changes a pixel of a copy: features of
-copies are kept."""
+"""Raise it with every change here, in `warp.py`, `tone.py` or `counter.py` that changes a pixel of a view: features of
+views are kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Policy(keras.layers.Layer):
 
     Call arguments:
         patches: uint8 (N, H, W, C), C is 1 or 3, 0 is black.
-        keys: int64 (N,), from `view_keys`. Equal key and pixels give an equal copy.
+        keys: int64 (N,), from `view_keys`. Equal key and pixels give an equal view.
 
     Returns:
         uint8 (N, H, W, C).
@@ -106,8 +106,8 @@ class Policy(keras.layers.Layer):
 
     >>> from age_keras.data.batches.views import view_keys
     >>> patches = np.full((2, 32, 32, 1), 255, np.uint8)
-    >>> copies = get_policy("handwriting")(patches, view_keys(np.arange(2), view=0, seed=0))
-    >>> tuple(copies.shape)
+    >>> views = get_policy("handwriting")(patches, view_keys(np.arange(2), view=0, seed=0))
+    >>> tuple(views.shape)
     (2, 32, 32, 1)
     """
 
@@ -129,8 +129,8 @@ class Policy(keras.layers.Layer):
     def call(self, patches, keys):
         if self.is_identity:
             return patches
-        copies = tf.numpy_function(self.augment, [patches, keys], tf.uint8, stateful=False)
-        return tf.ensure_shape(copies, patches.shape)
+        views = tf.numpy_function(self.augment, [patches, keys], tf.uint8, stateful=False)
+        return tf.ensure_shape(views, patches.shape)
 
     def augment(self, patches: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """The layer's work on numpy arrays. See the class."""
@@ -211,7 +211,7 @@ def get_policy(name: str, strength: float = 1.0) -> Policy:
       patch's mean, Gaussian noise of standard deviation 0.05 of the full range (Abergel, Merling, Litvak, Rabaev 2026).
     * `handwriting`: small rotation, shear, zoom, change of aspect, translation, elastic warp, stroke thickness,
       contrast, paper texture and erasing. Its ranges are modest on purpose: the size of letters, the slope of lines,
-      the thickness and darkness of strokes and their tremor are what tells an age, and a copy far from the original
+      the thickness and darkness of strokes and their tremor are what tells an age, and a view far from the original
       would carry a false one. So size changes by 8 %, where a child's letters are half as large again as an
       adult's; strokes by a third of a pixel at each side; and the elastic warp's control points stand 50 pixels apart
       in a patch of 400, so it bends words but cannot draw, or hide, a tremor, whose waves are a few pixels long.

@@ -51,17 +51,17 @@ def row_batches(
     """Batches of anything that has rows, in the same order as `batches`: pixels, stored features, row numbers.
 
     Args:
-        fetch: called with `rows` int64 (B,), `view` int64 (B,) (number of the copy, `epoch_views`) and `key` int64 (B,)
-            (of that copy, `view_keys`); returns one array for each entry of `signature`. Several threads call it.
+        fetch: called with `rows` int64 (B,), `view` int64 (B,) (number of the view, `epoch_views`) and `key` int64 (B,)
+            (of that view, `view_keys`); returns one array for each entry of `signature`. Several threads call it.
         signature: type and shape of each array, the batch first.
         keys: uint64 (P,), the lasting identity of each row.
         batch_size: rows a batch.
         shuffle: whether each epoch has an order of its own (`batch_indices`); else rows come as they stand.
         transform: called with the tensors of a batch, returns what the dataset yields. Defaults to None: a tuple.
-        seed: of the order and of the copies. Defaults to 0.
+        seed: of the order and of the views. Defaults to 0.
         first_epoch: where to begin, counted from 0. Defaults to 0.
         epochs: where to end: epochs `first_epoch` to `epochs - 1`. Defaults to None: without end.
-        views: augmented copies a row. Defaults to None: a new one each epoch.
+        views: number of augmented views per row. Defaults to None: a new one each epoch.
         drop_remainder: whether a last batch that is not full is left out. Defaults to False.
         indices: the rows to use, (n,). Defaults to all.
 
@@ -82,7 +82,7 @@ def row_batches(
     if in_epoch == 0:
         raise InputError(f"There are {n} patches, too few for one batch of {batch_size}; lower the batch size.")
     if views is not None and views < 1:
-        raise InputError(f"views must be at least 1, or left out for a new copy every epoch, not {views}.")
+        raise InputError(f"views must be at least 1, or None for a new one every epoch. Received: views={views}")
     fixed_size = batch_size if drop_remainder or n % batch_size == 0 else None
 
     def load(number):
@@ -141,7 +141,7 @@ def batches(
         first_epoch: where to begin, counted from 0. Defaults to 0.
         epochs: where to end: epochs `first_epoch` to `epochs - 1`. Defaults to None: without end, for `fit` with
             `steps_per_epoch=steps(n, batch_size)`.
-        views: augmented copies a patch, used in turn (`epoch_views`). Defaults to None: a new copy each epoch.
+        views: number of augmented views per patch, used in turn. Defaults to None: a new one each epoch.
         weights: of the examples, (P,). Defaults to None.
         drop_remainder: whether a last batch that is not full is left out. Defaults to False.
         indices: the rows to use, such as those of a fold; P is still the whole store. Defaults to all.

@@ -1,4 +1,4 @@
-"""Which augmented copy of a patch an epoch uses, and the key that makes it: pure functions of patch, epoch and seed."""
+"""Which augmented view of a patch an epoch uses, and the key that makes it: pure functions of patch, epoch and seed."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from age_keras.errors import InputError
 
 
 def view_keys(patch_keys: np.ndarray, view: int | np.ndarray, seed: int) -> np.ndarray:
-    """The key of an augmented copy of each patch.
+    """The key of an augmented view of each patch.
 
     Args:
         patch_keys: uint64 (N,), the patches' lasting identities (`PatchStore.keys`).
-        view: the number of the copy, one for all or (N,).
+        view: the number of the view, one for all or (N,).
         seed: of the run.
 
     Returns:
@@ -21,15 +21,15 @@ def view_keys(patch_keys: np.ndarray, view: int | np.ndarray, seed: int) -> np.n
 
 
 def epoch_views(patch_keys: np.ndarray, epoch: int, views: int | None, seed: int) -> np.ndarray:
-    """Which augmented copy of each patch an epoch uses.
+    """Which augmented view of each patch an epoch uses.
 
-    With `views` copies a patch they are used in turn, each patch starting at a place of its own, so that `views`
-    epochs use every copy once and every epoch has all copy numbers in it. With None every epoch has a new copy.
+    With a number of views per patch they are used in turn, each patch starting at a place of its own, so that `views`
+    epochs use every view once and every epoch has all numbers in it. With None every epoch has a new view.
 
     Args:
         patch_keys: uint64 (N,).
         epoch: counted from 0.
-        views: copies a patch, at least 1, or None.
+        views: number of views per patch, at least 1, or None.
         seed: of the run.
 
     Returns:
@@ -38,6 +38,6 @@ def epoch_views(patch_keys: np.ndarray, epoch: int, views: int | None, seed: int
     if views is None:
         return np.full(len(patch_keys), epoch, np.int64)
     if views < 1:
-        raise InputError(f"views must be at least 1, or left out for a new copy every epoch, not {views}.")
+        raise InputError(f"views must be at least 1, or None for a new one every epoch. Received: views={views}")
     first = counter.combine(patch_keys, seed) % np.uint64(views)
     return ((first.astype(np.int64) + epoch) % views).astype(np.int64)
