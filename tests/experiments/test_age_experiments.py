@@ -155,3 +155,27 @@ def test_vit_variants_reports_stability(cohort, tmp_path):
     text = (run / "report.md").read_text()
     assert "Stability of fine-tuning" in text
     assert (run / "figures" / "stability.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("baseline_cnn", []),
+        ("vit", ["--backbones", "mobilevit_xxs", "--pages.image-size", "64"]),
+        ("vit_cross_validation", ["--folds.count", "2"]),
+    ],
+)
+def test_an_experiment_reports_its_model_beside_the_constant(name, flags, cohort, tmp_path):
+    run = start(name, cohort, tmp_path, *flags)
+    assert "constant" in (run / "report.md").read_text().splitlines()[0]
+    assert pd.read_csv(run / "predictions.csv")["Prediction"].between(0, 120).all()
+
+
+@pytest.mark.slow
+def test_heads_are_compared_on_the_same_pages(cohort, tmp_path):
+    run = start("heads", cohort, tmp_path, "--folds.count", "2", "--variants", "mae", "dldl", "c_mixup")
+    predictions = pd.read_csv(run / "predictions.csv")
+    scored = predictions[predictions["Split"] == "oof"].groupby("Model")["ImageID"].agg(sorted)
+    assert [name.split("-")[-1] for name in scored.index] == ["c_mixup", "dldl", "mae"]
+    assert scored.iloc[0] == scored.iloc[1] == scored.iloc[2]
