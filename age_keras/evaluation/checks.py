@@ -211,7 +211,7 @@ def _synthetic(e: Evaluation) -> Iterator[Check]:
 
 
 def _skipped_pages(e: Evaluation) -> Iterator[Check]:
-    n = next((len(s) for key in ("skipped", "skipped_pages") if isinstance(s := e.facts.environment.get(key), list)), 0)
+    n = len(e.facts.skipped)
     if n:
         message = (
             f"{n} page{'s were' if n > 1 else ' was'} skipped because {'they' if n > 1 else 'it'} could not be used."

@@ -27,8 +27,13 @@ class RunFacts:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the run says anywhere that its pages are synthetic (`"synthetic": true`, `"data": "synthetic"`)."""
-        return _says_synthetic(self.environment) or _says_synthetic(self.config)
+        """Whether the run recorded that its pages are synthetic."""
+        return self.environment.get("synthetic") is True
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """The pages that the run left out, and why."""
+        return [(str(page), str(reason)) for page, reason in self.environment.get("skipped", ())]
 
 
 def run_facts(path: str | Path) -> RunFacts:
@@ -53,12 +58,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
     return value if isinstance(value, dict) else {}
-
-
-def _says_synthetic(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    return value.get("synthetic") is True or any(
-        (key in ("data", "dataset", "cohort", "source") and v == "synthetic") or _says_synthetic(v)
-        for key, v in value.items()
-    )

@@ -41,8 +41,8 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         A table with `ImageID` (str), `TrueAge` and `Prediction` (float64, years), `Model` (str), `Fold` (int, 0 for
         none), `Writer` (str), `Split` (`train`, `val`, `test` or `oof`), and what else the table had.
         `attrs["writers"]` says where the writers come from: `column`, `name` (HHD names, `w11_F_2_form1.tif` is
-        writer 11) or `page` (unknown: each page counts as its own writer). `attrs["splits"]` is `column` or `guess`
-        (out-of-fold where there are folds, else test). HHD names give `Sex` too.
+        writer 11) or `page` (unknown: each page counts as its own writer). Without a column `Split` rows are out of
+        fold where there are folds, else of the test. HHD names give `Sex` too.
 
     Raises:
         InputError: the file or a column is missing, is empty, or holds what is not a number.
@@ -73,12 +73,11 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     writers = fill_writers(long)
     if writers == "name" and "Sex" not in long:
         long["Sex"] = [name.sex for name in hhd_names(long.ImageID)]
-    splits = "column" if "Split" in long else "guess"
     long["Split"] = fill_splits(long, np.where(long.Fold > 0, "oof", "test"), path)
     others = [c for c in long.columns if c not in COLUMNS]
     long[others] = long[others].replace("", np.nan)
     long = long[[*COLUMNS, *others]].reset_index(drop=True)
-    long.attrs.update(writers=writers, splits=splits)
+    long.attrs["writers"] = writers
     return long
 
 

@@ -34,7 +34,7 @@ def cohort(noise=1.0, **columns) -> pd.DataFrame:
             "Split": "oof",
         }
     ).assign(**columns)
-    frame.attrs.update(writers="column", splits="column")
+    frame.attrs.update(writers="column")
     return frame
 
 

@@ -150,8 +150,8 @@ def _sections(
     if "pages" in figures:
         parts += ["## Pages", _image(figures["pages"])]
     parts += ["## How it was made", _how(result, facts)]
-    if skipped := _skipped(facts):
-        parts += [f"### Skipped pages ({len(skipped)})", "\n".join(f"- {line}" for line in skipped[:_MOST_SKIPPED])]
+    if skipped := [f"- {page}: {reason}" for page, reason in facts.skipped]:
+        parts += [f"### Skipped pages ({len(skipped)})", "\n".join(skipped[:_MOST_SKIPPED])]
         if len(skipped) > _MOST_SKIPPED:
             parts += [f"and {len(skipped) - _MOST_SKIPPED} more, in environment.json."]
     if facts.config:
@@ -191,8 +191,7 @@ def _how(result: Evaluation, facts: RunFacts) -> str:
     rows += [["Pages", line] for line in _sizes(result)]
     if started := environment.get("started"):
         rows.append(["Started", ", ".join(started) if isinstance(started, list) else str(started)])
-    versions = environment.get("packages") or environment.get("versions")
-    if isinstance(versions, dict):
+    if versions := environment.get("packages"):
         rows.append(["Versions", ", ".join(f"{name} {version}" for name, version in versions.items())])
     for key in ("python", "platform"):
         if key in environment:
@@ -221,8 +220,3 @@ def _described(ages: pd.Series, writers: pd.Series) -> str:
         f"{len(values):,} pages of {writers.nunique():,} writers, ages {values.min():g} to {values.max():g}, "
         f"median {np.median(values):g}"
     )
-
-
-def _skipped(facts: RunFacts) -> list[str]:
-    found = next((facts.environment[k] for k in ("skipped", "skipped_pages") if facts.environment.get(k)), [])
-    return [": ".join(map(str, item)) if isinstance(item, list) else str(item) for item in found]
