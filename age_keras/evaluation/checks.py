@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from age_keras.evaluation.baselines import training_rows
 from age_keras.evaluation.evaluate import Evaluation
@@ -183,19 +182,19 @@ def _selection_set(e: Evaluation) -> Iterator[Check]:
     if e.split == "val" or (e.label_splits and val == len(e.aligned.pages)):
         message = "The scored pages are the validation split, on which models are usually chosen."
         yield Check("AK002", "Scored on the selection set", "warning", message, advice)
-    elif _values(e.facts.config, "selection") & {"published"}:
+    elif e.facts.setting("training", "selection") == "published":
         message = "The best epoch was chosen on the very pages that are scored (`published` selection)."
         yield Check("AK002", "Scored on the selection set", "error", message, advice)
 
 
 def _unshuffled(e: Evaluation) -> Iterator[Check]:
-    if False in _values(e.facts.config, "shuffle"):
+    if e.facts.setting("training", "shuffle") is False:
         message = "The training pages were not shuffled, so that a batch held the patches of a few pages."
         yield Check("AK007", "Unshuffled training", "warning", message, "Train again with shuffling.")
 
 
 def _input_range(e: Evaluation) -> Iterator[Check]:
-    if "published" in _values(e.facts.config, "preprocessing"):
+    if e.facts.setting("model", "preprocessing") == "published":
         scaling = e.facts.environment.get("input_scaling", {})  # Of the pixels / 255 that the published weights expect.
         wrong = sorted(name for name, facts in scaling.items() if any(facts["mean"]) or set(facts["std"]) != {1})
         if wrong:
@@ -251,17 +250,3 @@ def _listed(models: list[str], of_all: int, of: bool = False) -> str:
 def _verb(models: list[str], one: str, many: str) -> str:
     """The verb that fits one model or many."""
     return one if len(models) == 1 else many
-
-
-def _values(config: Any, key: str) -> set:
-    """Every plain value of a key, however deep in a configuration."""
-    found: set = set()
-    if isinstance(config, dict):
-        for name, value in config.items():
-            if name == key:
-                found |= {v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str | bool | int)}
-            found |= _values(value, key)
-    elif isinstance(config, list):
-        for value in config:
-            found |= _values(value, key)
-    return found

@@ -19,10 +19,17 @@ class RunFacts:
     environment: dict[str, Any] = field(default_factory=dict)
     labels: pd.DataFrame | None = None
 
+    def setting(self, *keys: str) -> Any:
+        """A setting of config.json, such as `setting("training", "shuffle")`; None where the run recorded none."""
+        value: Any = self.config
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
     @property
     def bands(self) -> tuple[float, ...] | None:
         """The edges of the age bands that the run was split by, in years; None where it recorded none."""
-        bands = self.config.get("bands")
+        bands = self.setting("bands")
         return None if bands is None else tuple(bands)
 
     @property

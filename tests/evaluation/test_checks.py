@@ -8,6 +8,9 @@ import pandas as pd
 import pytest
 
 from age_keras.bands import BAND_EDGES
+from age_keras.config.age import AgeConfig, TrainingConfig
+from age_keras.config.model import ModelConfig
+from age_keras.config.serialization import to_dict
 from age_keras.evaluation.checks import run_checks
 from age_keras.evaluation.evaluate import evaluate
 from age_keras.evaluation.report.verdict import source_skill
@@ -72,8 +75,10 @@ def test_scored_on_the_selection_set():
     )
     frame = cohort(Fold=0, Split="test")
     assert "AK002" in codes(frame, marked)
-    assert "AK002" in codes(cohort(), facts=RunFacts({"protocol": {"selection": "published"}}))
-    assert "AK002" not in codes(cohort(), facts=RunFacts({"protocol": {"selection": "inner"}}))
+    assert "AK002" in codes(
+        cohort(), facts=RunFacts(to_dict(AgeConfig(training=TrainingConfig(selection="published"))))
+    )
+    assert "AK002" not in codes(cohort(), facts=RunFacts(to_dict(AgeConfig())))
 
 
 def test_worse_than_a_constant_and_collapsed():
@@ -99,7 +104,9 @@ def test_too_few_writers_in_a_band():
 
 
 def test_what_the_run_recorded():
-    config = {"protocol": {"shuffle": False}, "preprocessing": "published"}
+    config = to_dict(
+        AgeConfig(training=TrainingConfig(shuffle=False), model=ModelConfig(preprocessing="published"))
+    )  # As a run writes it into config.json.
     environment = {
         "skipped": [["a", "b"]],
         "input_scaling": {
@@ -110,9 +117,7 @@ def test_what_the_run_recorded():
     found = codes(cohort(), facts=RunFacts(config, {**environment, "synthetic": True}))
     assert {"AK007", "AK008", "AK012", "AK016"} <= set(found)
     assert found["AK008"].message.endswith("does not suit resnet50.")
-    assert not {"AK007", "AK008", "AK012", "AK016"} & set(
-        codes(cohort(), facts=RunFacts({"protocol": {"shuffle": True}}))
-    )
+    assert not {"AK007", "AK008", "AK012", "AK016"} & set(codes(cohort(), facts=RunFacts(to_dict(AgeConfig()))))
 
 
 def test_missing_and_repeated_rows():

@@ -59,7 +59,7 @@ def test_predictions_alone_are_enough(run):
 
 
 def test_everything_that_a_run_leaves(run, tmp_path):
-    (run / "config.json").write_text(json.dumps({"protocol": {"selection": "published"}}))
+    (run / "config.json").write_text(json.dumps({"training": {"selection": "published"}}))
     environment = {
         "command": "python -m experiments.demo",
         "packages": {"keras": "3.15.1"},
