@@ -12,19 +12,19 @@ import sys
 from pathlib import Path
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import AgeConfig
+from age_keras.config.age import HoldoutConfig
 from age_keras.evaluation.report.write import write_report
 from age_keras.training.holdout import holdout_part
 from age_keras.training.study import open_study
 from age_keras.training.train_all import train_all
 
 
-def get_config() -> AgeConfig:
+def get_config() -> HoldoutConfig:
     """Two CNNs with ImageNet weights: the head for up to 50 epochs, then the top quarter for up to 10."""
-    return AgeConfig(backbones=("resnet50", "inception_v3"))
+    return HoldoutConfig(backbones=("resnet50", "inception_v3"))
 
 
-def experiment(config: AgeConfig) -> Path:
+def experiment(config: HoldoutConfig) -> Path:
     study = open_study(config, "baseline_cnn")
     train_all(study, [holdout_part(study)])
     return write_report(study.run.path, "Age from handwriting: baseline CNNs", study.image, notes=study.notes())

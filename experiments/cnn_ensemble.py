@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import AgeConfig
+from age_keras.config.age import HoldoutConfig
 from age_keras.errors import InputError
 from age_keras.evaluation.ensembles.run import add_ensemble
 from age_keras.evaluation.report.write import write_report
@@ -25,12 +25,12 @@ from age_keras.training.train_all import train_all
 STUDY = ("resnet50", "inception_v3", "inception_resnet_v2", "densenet121", "efficientnetv2_m")
 
 
-def get_config() -> AgeConfig:
+def get_config() -> HoldoutConfig:
     """The study's five CNNs with ImageNet weights."""
-    return AgeConfig(backbones=STUDY)
+    return HoldoutConfig(backbones=STUDY)
 
 
-def experiment(config: AgeConfig) -> Path:
+def experiment(config: HoldoutConfig) -> Path:
     if len(config.backbones) < 2:
         raise InputError("An ensemble needs two backbones or more: give several with --backbones.")
     study = open_study(config, "cnn_ensemble")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import AgeConfig, PhaseConfig, TrainingConfig
+from age_keras.config.age import HoldoutConfig, PhaseConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
 from age_keras.evaluation.report.write import write_report
@@ -20,9 +20,9 @@ from age_keras.training.study import open_study
 from age_keras.training.train_all import train_all
 
 
-def get_config() -> AgeConfig:
+def get_config() -> HoldoutConfig:
     """Small patches, a small network, one phase with everything trainable."""
-    return AgeConfig(
+    return HoldoutConfig(
         backbones=("resnet10",),
         model=ModelConfig(weights="none", dropout=0.2, loss="huber"),
         pages=PageSettings(image_size=128),
@@ -34,7 +34,7 @@ def get_config() -> AgeConfig:
     )
 
 
-def experiment(config: AgeConfig) -> Path:
+def experiment(config: HoldoutConfig) -> Path:
     study = open_study(config, "demo")
     train_all(study, [holdout_part(study)])
     return write_report(study.run.path, "Age from handwriting: a first run", study.image, notes=study.notes())

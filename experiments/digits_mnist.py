@@ -19,7 +19,6 @@ from age_keras.characters.config import CharacterRun, Confidence, RecogniserConf
 from age_keras.characters.data.sources import load_characters
 from age_keras.characters.data.splits import split_parts
 from age_keras.cli import run_experiment
-from age_keras.config.choices import refuse_unknown_names
 from age_keras.errors import InputError
 
 
@@ -61,7 +60,7 @@ class Config(SeedsConfig):
     size: Literal["usual", "small"] = "usual"
 
     def __post_init__(self):
-        refuse_unknown_names(self)
+        super().__post_init__()
         if self.size == "small" and self.model != RecogniserConfig():
             raise InputError("`size` and `model` exclude each other. Received: size='small' and a model of its own.")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import AgeConfig
+from age_keras.config.age import HoldoutConfig
 from age_keras.data.table.join import join_samples
 from age_keras.data.table.samples import read_samples
 from age_keras.evaluation.report.write import write_report
@@ -24,7 +24,7 @@ from age_keras.training.train_all import train_all
 
 
 @dataclass(frozen=True)
-class ExpandedConfig(AgeConfig):
+class ExpandedConfig(HoldoutConfig):
     """With and without extra pages.
 
     Attributes:

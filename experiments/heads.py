@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import AgeConfig, PhaseConfig, TrainingConfig
+from age_keras.config.age import AgeConfig, CrossValidationConfig, FoldsConfig, PhaseConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
 from age_keras.evaluation.report.write import write_report
-from age_keras.training.crossval import CrossValidationConfig, FoldsConfig, fold_parts
+from age_keras.training.crossval import fold_parts
 from age_keras.training.one_training import gather
 from age_keras.training.study import Study, open_study
 from age_keras.training.train_all import train_all

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import AgeConfig
+from age_keras.config.age import HoldoutConfig
 from age_keras.errors import InputError
 from age_keras.evaluation.report.write import write_report
 from age_keras.training.holdout import holdout_part
@@ -24,7 +24,7 @@ from age_keras.training.study import open_study
 
 
 @dataclass(frozen=True)
-class MultiHostConfig(AgeConfig):
+class MultiHostConfig(HoldoutConfig):
     """One model on several machines.
 
     Attributes:

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import PhaseConfig, TrainingConfig
+from age_keras.config.age import CrossValidationConfig, FoldsConfig, PhaseConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
 from age_keras.evaluation.report.write import write_report
-from age_keras.training.crossval import CrossValidationConfig, fold_parts
+from age_keras.training.crossval import fold_parts
 from age_keras.training.study import open_study
 from age_keras.training.train_all import train_all
 from experiments.cross_validation import STUDY
@@ -30,12 +30,12 @@ def get_config() -> CrossValidationConfig:
         training=TrainingConfig(
             frozen=PhaseConfig(epochs=50, learning_rate=1e-3),
             fine_tune=PhaseConfig(epochs=10, learning_rate=1e-4, unfreeze=1.0),
-            selection="published",
             batch_size=128,
             shuffle=False,
             augment="published",
             views="inf",
         ),
+        folds=FoldsConfig(selection="published"),
         seed=42,
     )
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import AgeConfig, PhaseConfig, TrainingConfig
+from age_keras.config.age import HoldoutConfig, PhaseConfig, TrainingConfig
 from age_keras.config.pages import PageSettings
 from age_keras.evaluation.report.write import write_report
 from age_keras.training.holdout import holdout_part
@@ -34,16 +34,16 @@ TRANSFORMER_TRAINING = TrainingConfig(
 )
 
 
-def get_config() -> AgeConfig:
+def get_config() -> HoldoutConfig:
     """Three families at 256 px, the size that SwinV2 and MobileViT were trained at."""
-    return AgeConfig(
+    return HoldoutConfig(
         backbones=("swinv2_tiny", "mobilevit_xxs", "beit_base"),
         pages=PageSettings(image_size=256),
         training=TRANSFORMER_TRAINING,
     )
 
 
-def experiment(config: AgeConfig) -> Path:
+def experiment(config: HoldoutConfig) -> Path:
     study = open_study(config, "vit")
     train_all(study, [holdout_part(study)])
     return write_report(study.run.path, "Age from handwriting: vision transformers", study.image, notes=study.notes())

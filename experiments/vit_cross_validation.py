@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 from age_keras.cli import run_experiment
+from age_keras.config.age import CrossValidationConfig
 from age_keras.config.pages import PageSettings
 from age_keras.evaluation.report.write import write_report
-from age_keras.training.crossval import CrossValidationConfig, fold_parts
+from age_keras.training.crossval import fold_parts
 from age_keras.training.study import open_study
 from age_keras.training.train_all import train_all
 from experiments.vit import TRANSFORMER_TRAINING

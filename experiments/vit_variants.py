@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import AgeConfig
+from age_keras.config.age import HoldoutConfig
 from age_keras.config.pages import PageSettings
 from age_keras.evaluation.report.stability import SPIKE, stability_figure, stability_table
 from age_keras.evaluation.report.write import write_report
@@ -27,7 +27,7 @@ from experiments.vit import TRANSFORMER_TRAINING
 
 
 @dataclass(frozen=True)
-class VariantsConfig(AgeConfig):
+class VariantsConfig(HoldoutConfig):
     """Transformers, steadied and plain.
 
     Attributes:

@@ -33,7 +33,7 @@ def documented() -> list[tuple[str, str]]:
 
 def words_of(command: str) -> list[str]:
     """The command's words without comments, brackets around options, dots and further commands."""
-    command = re.split(r" # | \| | && | > ", command)[0]
+    command = re.split(r" # | \| | && | > ", command)[0].replace("HOST:PORT", "10.0.0.5:8787")
     words = shlex.split(command.replace("[", " ").replace("]", " "))
     return [STAND_IN.sub("x", word).removesuffix("...") for word in words if word not in ("...", "…", "&")]
 

@@ -130,7 +130,7 @@ def search_parts(study: Study, folds: int) -> tuple[list[Part], Part]:
     numbers[seen] = kfold(table.iloc[seen], folds, config.seed, config.bands)
     refuse_leak(table, numbers)
     write_split(study, np.where(outer, "test", "oof"), [numbers])
-    fraction = config.training.selection_fraction
+    fraction = config.selection_fraction
     parts = []
     for fold in range(1, folds + 1):
         learn, choose = inner_split(table, (numbers != fold) & ~outer, fraction, config.seed + fold, config.bands)
@@ -144,12 +144,10 @@ def _outer(study: Study) -> np.ndarray:
     if config.use_split and "Split" in table and table["Split"].notna().all():
         outer = table["Split"].to_numpy(str) == "test"
         refuse_leak(table, outer)
-    elif config.test > 0:
-        outer = holdout(table, 0.0, config.test, config.seed, config.bands) == "test"
     else:
-        outer = np.zeros(len(table), bool)
+        outer = holdout(table, 0.0, config.test, config.seed, config.bands) == "test"
     if not outer.any():
-        raise InputError("A search needs writers that no trial sees: give --test a share of the pages, as 0.15.")
+        raise InputError("A search needs writers that no trial sees: the table's split has no `test` part.")
     if outer.all():
         raise InputError("All pages are in the `test` part of the table's split: give --no-use-split.")
     return outer

@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from age_keras.config.age import AgeConfig, TrainingConfig
+from annotated_types import Ge
+from tyro.conf import Fixed, Suppress
+
+from age_keras.config.age import AgeConfig, RuntimeConfig, SomePart, TrainingConfig
 from age_keras.config.serialization import digest
+from age_keras.config.settings import Count, Positive, Settings
 from age_keras.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSettings:
+class SearchSettings(Settings):
     """What every search has, whatever its trials train.
 
     Attributes:
@@ -24,23 +28,17 @@ class SearchSettings:
     """
 
     oracle: Literal["random", "hyperband", "bayesian", "grid"] = "random"
-    trials: int = 20
-    folds: int = 5
-    race: float = 1.0
-    keep: int = 1
+    trials: Count = 20
+    folds: Annotated[int, Ge(2)] = 5
+    race: Annotated[float, Ge(0)] = 1.0
+    keep: Count = 1
 
-    def check_search(self) -> None:
-        """Raises `InputError` for numbers that no search can have."""
-        if self.folds < 2:
-            raise InputError(f"`folds` must be at least 2. Received: folds={self.folds}.")
-        if self.trials < 0 or (self.trials == 0 and self.oracle in ("random", "bayesian")):
-            raise InputError(
-                f"`trials` must be at least 1 for the {self.oracle} oracle. Received: trials={self.trials}."
-            )
-        if self.race < 0:
-            raise InputError(f"`race` must not be negative. Received: race={self.race}.")
-        if self.keep < 0:
-            raise InputError(f"`keep` must not be negative. Received: keep={self.keep}.")
+    def __post_init__(self):
+        super().__post_init__()
+        if self.trials == 0 and self.oracle in ("random", "bayesian"):
+            raise InputError(f"`trials` must be at least 1 for the {self.oracle} oracle. Received: trials=0.")
+        if self.oracle == "hyperband" and self.race:
+            self.refuse_unused("with oracle=hyperband, which stops trials by its own rule", "race")
 
     @property
     def run_name(self) -> str:
@@ -49,27 +47,33 @@ class SearchSettings:
 
 
 @dataclass(frozen=True)
+class TrialRuntime(RuntimeConfig):
+    """The machine of a trial, whose folds train one after another: `--workers` spreads the trials."""
+
+    workers: Suppress[Fixed[Literal[1]]] = 1
+
+
+@dataclass(frozen=True)
 class SearchConfig(SearchSettings, AgeConfig):
     """A search over configurations of age models.
 
     Attributes:
         training: The protocol. By default the linear heads of a trial's folds train together.
+        runtime: The machine.
         space: The hyper-parameters: `basic` (dropout, learning rate, unfreeze ratio) or `wide` (see `tuning.spaces`).
         objective: What ranks trials, as its mean over the folds: `mae`, `skill` or `band_mae`.
+        use_split: Whether the `test` part of the label table's own split is what no trial sees, if it has one.
+        test: Fraction of the pages that no trial sees, where the table's split is not used.
+        selection_fraction: Fraction of a fold's training pages that choose the epoch.
     """
 
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(batched_heads=True))
+    runtime: TrialRuntime = field(default_factory=TrialRuntime)
     space: Literal["basic", "wide"] = "basic"
     objective: Literal["mae", "skill", "band_mae"] = "mae"
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.check_search()
-        if self.runtime.workers != 1:
-            raise InputError(
-                "A search does not use --runtime.workers: `python -m tuning.search --workers N` spreads its trials. "
-                f"Received: runtime.workers={self.runtime.workers}."
-            )
+    use_split: bool = True
+    test: SomePart = 0.15
+    selection_fraction: SomePart = 0.15
 
 
 @dataclass(frozen=True)
@@ -85,17 +89,15 @@ class ClusterConfig(SearchConfig):
         restarted: This worker replaces one of the same name that died. A trial that kills it three times is given up.
     """
 
-    workers: int = 0
+    workers: Count = 0
     role: Literal["alone", "chief", "worker"] = "alone"
     chief: str | None = None
-    patience: float = 60.0
+    patience: Positive = 60.0
     worker_name: str | None = None
     restarted: bool = False
 
     def __post_init__(self):
         super().__post_init__()
-        if self.workers < 0:
-            raise InputError(f"`workers` must not be negative. Received: workers={self.workers}.")
         if self.role != "alone" and self.workers:
             raise InputError("--workers starts its own chief and workers: leave --role and --chief out.")
         if self.role != "alone":
@@ -104,8 +106,6 @@ class ClusterConfig(SearchConfig):
             raise InputError("--chief needs a role: --role chief on the chief's machine, --role worker on the others.")
         if self.role != "worker" and (self.worker_name or self.restarted):
             raise InputError("--worker-name and --restarted belong to a worker: give them with --role worker only.")
-        if self.patience <= 0:
-            raise InputError(f"`patience` must be positive. Received: patience={self.patience}.")
         if self.role == "alone" and not self.workers and self.patience != ClusterConfig.patience:
             raise InputError(
                 "--patience is for a search with several processes: give --workers, or --role and --chief."

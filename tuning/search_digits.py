@@ -48,9 +48,6 @@ class DigitsSearchConfig(SearchSettings, CharacterRun):
     objective: Literal["error"] = "error"
     seed: int = 0
 
-    def __post_init__(self):
-        self.check_search()
-
 
 def search(config: DigitsSearchConfig) -> Path:
     """The whole search: trials, the measurement on the test part, the report. Returns the report's path."""

@@ -5,13 +5,13 @@ import numbers
 from pathlib import Path
 from typing import Literal
 
-from age_keras.config.choices import refuse_unknown_names
+from age_keras.config.settings import Settings
 from age_keras.errors import InputError
 from age_keras.run.folder import Run
 
 
 @dataclasses.dataclass(frozen=True)
-class RecogniserConfig:
+class RecogniserConfig(Settings):
     """The shape of a recogniser. The defaults have about 265,000 parameters for ten classes.
 
     Args:
@@ -55,7 +55,7 @@ class RecogniserConfig:
     unroll: bool = True
 
     def __post_init__(self):
-        refuse_unknown_names(self)
+        super().__post_init__()
         if not _are_filters(self.detail):
             raise InputError(
                 f"`detail` is a tuple of positive numbers of filters, such as (16,). Received: detail={self.detail!r}."
@@ -92,7 +92,7 @@ def small_config() -> RecogniserConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class WarpSettings:
+class WarpSettings(Settings):
     """How strongly characters are warped in training. Zero turns a part off.
 
     Args:
@@ -120,7 +120,7 @@ class WarpSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class RecogniserTraining:
+class RecogniserTraining(Settings):
     """How a recogniser is trained.
 
     Args:
@@ -158,7 +158,7 @@ class RecogniserTraining:
     patience: int = 0
 
     def __post_init__(self):
-        refuse_unknown_names(self)
+        super().__post_init__()
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
             value = getattr(self, name)
             if value < least:
@@ -174,7 +174,7 @@ class RecogniserTraining:
 
 
 @dataclasses.dataclass(frozen=True)
-class Confidence:
+class Confidence(Settings):
     """What a model promises about its answers. The thresholds are fitted on held-out images.
 
     Args:
@@ -189,6 +189,7 @@ class Confidence:
     accuracy: float = 0.9995
 
     def __post_init__(self):
+        super().__post_init__()
         if not 0 < self.coverage < 1:
             raise InputError(f"`coverage` must lie between 0 and 1. Received: coverage={self.coverage}.")
         if not 0 < self.accuracy <= 1:
@@ -196,7 +197,7 @@ class Confidence:
 
 
 @dataclasses.dataclass(frozen=True)
-class Adversary:
+class Adversary(Settings):
     """What disturbs the training images, within L∞ distance `epsilon` of pixels scaled to 0-1.
 
     Args:
@@ -219,7 +220,7 @@ class Adversary:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CharacterRun:
+class CharacterRun(Settings):
     """Settings that all experiments on characters share.
 
     Args:

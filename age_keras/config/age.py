@@ -1,125 +1,147 @@
-"""How an age model is trained: phases, what chooses the epoch, batches, augmentation, and the machine."""
+"""How an age model is trained: pages, split, phases, batches, augmentation, and the machine."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Interval, MinLen
 
 from age_keras.bands import BAND_EDGES, check_edges
 from age_keras.config.columns import ColumnNames
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
+from age_keras.config.settings import AtLeastOne, Count, Distinct, Fraction, Positive, Seed, Settings
 from age_keras.errors import InputError
 
+Views = AtLeastOne | Literal["inf", "auto"]
+SomePart = Annotated[float, Interval(gt=0, lt=1)]
+# What `synthesize` draws.
+Writers = Annotated[int, Interval(ge=5, le=20_000)]
+
 
 @dataclass(frozen=True)
-class PhaseConfig:
+class PhaseConfig(Settings):
     """One phase of training.
 
-    Attributes:
-        epochs: at most; 0 leaves the phase out.
-        learning_rate: at its start (after warm-up).
-        unfreeze: fraction of the backbone's layers that train, counted from the top, in [0, 1]; 0 trains the head
-            alone.
-        optimizer: `adam`, `adamw` (with `weight_decay`) or `sgd` (Nesterov momentum 0.9).
-        schedule: `plateau` (times `plateau_factor` after `plateau_patience` epochs without progress), `cosine` (half a
-            cosine to zero at the end of the last epoch; each epoch has the rate of its start) or `constant`.
-        weight_decay: of `adamw`.
-        warmup: epochs of linear growth of the learning rate from a tenth; whole number.
-        layer_decay: factor on the learning rate for each block further from the head; 1 leaves it out (BEiT,
-            arXiv:2106.08254, uses 0.65 to 0.9).
-        stop_patience: epochs without progress until the phase stops.
-        plateau_patience, plateau_factor: see `schedule`.
-        clip_norm: largest global norm of a gradient; 0 leaves it out.
+    Args:
+        epochs: Maximum number of epochs. 0 leaves the whole phase out.
+        learning_rate: Learning rate at the start of the phase, after the warm-up.
+        unfreeze: Fraction of the backbone's layers that are trained, counted from the top. 0 trains the head alone.
+            Defaults to 0.
+        optimizer: `adam`, `adamw` (with `weight_decay`) or `sgd` (with Nesterov momentum 0.9). Defaults to `adam`.
+        schedule: `plateau` (the learning rate is multiplied by `plateau_factor` after `plateau_patience` epochs
+            without progress), `cosine` (half a cosine to zero at the end of the last
+            epoch; each epoch has the rate of its start) or `constant`. Defaults to `plateau`.
+        weight_decay: Weight decay of `adamw`. Defaults to 0.
+        warmup: Number of epochs in which the learning rate rises linearly from a tenth. Defaults to 0.
+        layer_decay: Factor on the learning rate for each block further from the head (BEiT, arXiv:2106.08254, uses
+            0.65 to 0.9). Defaults to 1, the same rate for all.
+        stop_patience: Number of epochs without progress after which the phase stops. Defaults to 10.
+        plateau_patience: Number of epochs of the `plateau` schedule. Defaults to 5.
+        plateau_factor: Factor of the `plateau` schedule. Defaults to 0.1.
+        clip_norm: Maximum global norm of the gradient. Defaults to 0, no limit.
     """
 
-    epochs: int
-    learning_rate: float
-    unfreeze: float = 0.0
+    epochs: Count
+    learning_rate: Positive
+    unfreeze: Fraction = 0.0
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
-    weight_decay: float = 0.0
-    warmup: int = 0
-    layer_decay: float = 1.0
-    stop_patience: int = 10
-    plateau_patience: int = 5
-    plateau_factor: float = 0.1
-    clip_norm: float = 0.0
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    warmup: Count = 0
+    layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    stop_patience: AtLeastOne = 10
+    plateau_patience: AtLeastOne = 5
+    plateau_factor: SomePart = 0.1
+    clip_norm: Annotated[float, Ge(0)] = 0.0
 
     def __post_init__(self):
-        if self.epochs < 0:
-            raise InputError(f"`epochs` must not be negative. Received: epochs={self.epochs}.")
-        if not self.learning_rate > 0:
-            raise InputError(f"`learning_rate` must be positive. Received: learning_rate={self.learning_rate}.")
-        if not 0 <= self.unfreeze <= 1:
-            raise InputError(f"`unfreeze` is a fraction of the layers, in [0, 1]. Received: unfreeze={self.unfreeze}.")
+        super().__post_init__()
+        if self.epochs == 0:
+            return  # The phase is left out with all that it says.
+        if self.warmup >= self.epochs:
+            raise InputError(
+                f"`warmup` must be shorter than the phase's {self.epochs} epochs, or its learning rate is never "
+                f"reached. Received: warmup={self.warmup}."
+            )
+        if self.optimizer != "adamw":
+            self.refuse_unused(f"with optimizer={self.optimizer}", "weight_decay")
+        if self.schedule != "plateau":
+            self.refuse_unused(f"with schedule={self.schedule}", "plateau_patience", "plateau_factor")
+        if self.unfreeze == 0:
+            self.refuse_unused("with unfreeze=0, which trains no layer of the backbone", "layer_decay")
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """The protocol.
+class TrainingConfig(Settings):
+    """The training protocol.
 
-    Attributes:
-        frozen: The first phase, which trains the head on the frozen backbone.
-        fine_tune: The second phase, which starts from the best epoch of the first.
-        selection: what chooses the epoch: `inner`, a writer-disjoint part of the training data; or `published`, the
-            very part that is scored, as the study did in cross-validation (its error is then too small).
-        selection_fraction: fraction of the training pages that choose the epoch where the split has no validation part.
-        batch_size: patches a step.
-        shuffle: patches of the whole training set, anew each epoch; the study did not.
-        augment: `none`, `published` or `handwriting`.
-        strength: factor on the augmentation's ranges.
-        views: augmented copies a patch, another one each epoch; `inf` makes a new one each epoch and so caches nothing;
-            `auto` takes what the frozen prefix can compute in about the time of the epochs that use it, and at most
-            what fits 16 GB.
-        mix: batch policy: `none`, `c_mixup` (arXiv:2210.05775) or `regmixup` (arXiv:2206.14502).
-        batched_heads: train the frozen phase of all folds of a cross-validation as one batched model: many times
-            faster, with batches that the folds share.
-        rare_ages: weights: `none`, or `lds`, label distribution smoothing (arXiv:2102.09554).
+    Args:
+        frozen: The first phase, in which the backbone is frozen.
+        fine_tune: The second phase, which continues from the best epoch of the first.
+        batch_size: Number of patches per step. Defaults to 32.
+        shuffle: Whether the patches are shuffled anew in each epoch; the published study did not. Defaults to True.
+        augment: Augmentation of the patches: `none`, `published` or `handwriting`. Defaults to `handwriting`.
+        strength: Factor on the ranges of the augmentation. Defaults to 1.
+        views: Number of augmented copies of each patch, used in turn. `inf` makes a new copy in each epoch, so that
+            nothing can be cached. `auto` takes as many as the frozen prefix computes in about the time of the epochs
+            that use them, and at most what fits 16 GB. Defaults to `auto`; mixing always makes new copies.
+        mix: Mixing of batches: `none`, `c_mixup` (arXiv:2210.05775) or `regmixup` (arXiv:2206.14502).
+            Defaults to `none`.
+        rare_ages: Weights for rare ages: `none`, or `lds`, label distribution smoothing (arXiv:2102.09554).
+            Defaults to `none`.
+        batched_heads: Whether the first phase of all folds trains as one batched model, which is many times faster
+            and makes the folds share their batches. Applies where that phase is a linear head trained by Adam without
+            warm-up, clipping, mixing or a cosine; otherwise the folds train one by one. Defaults to False.
     """
 
     frozen: PhaseConfig = field(default_factory=lambda: PhaseConfig(epochs=50, learning_rate=1e-3))
     fine_tune: PhaseConfig = field(default_factory=lambda: PhaseConfig(epochs=10, learning_rate=1e-4, unfreeze=0.25))
-    selection: Literal["inner", "published"] = "inner"
-    selection_fraction: float = 0.15
-    batch_size: int = 32
+    batch_size: AtLeastOne = 32
     shuffle: bool = True
     augment: Literal["none", "published", "handwriting"] = "handwriting"
-    strength: float = 1.0
-    views: int | Literal["inf", "auto"] = "auto"
+    strength: Annotated[float, Interval(ge=0, le=3)] = 1.0
+    views: Views = "auto"
     mix: Literal["none", "c_mixup", "regmixup"] = "none"
     rare_ages: Literal["none", "lds"] = "none"
     batched_heads: bool = False
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise InputError(f"`batch_size` must be at least 1. Received: batch_size={self.batch_size}.")
-        if not 0 < self.selection_fraction < 1:
-            raise InputError(
-                f"`selection_fraction` must lie in (0, 1). Received: selection_fraction={self.selection_fraction}."
-            )
-        if isinstance(self.views, int) and self.views < 1:
-            raise InputError(f"`views` must be at least 1, `inf` or `auto`. Received: views={self.views}.")
+        super().__post_init__()
         if self.frozen.epochs + self.fine_tune.epochs == 0:
-            raise InputError("Both phases have 0 epochs: give `frozen.epochs` or `fine_tune.epochs`.")
+            raise InputError(
+                "Both phases have 0 epochs: give `frozen.epochs` or `fine_tune.epochs`. "
+                "Received: frozen.epochs=0, fine_tune.epochs=0."
+            )
+        if self.augment == "none":
+            self.refuse_unused("with augment=none", "strength")
+        if self.mix != "none" and self.views != "inf":
+            self.refuse_unused(f"with mix={self.mix}, which makes new copies in each epoch", "views")
 
 
 @dataclass(frozen=True)
-class RuntimeConfig:
-    """The machine's side: none of this changes what is learnt beyond rounding.
+class RuntimeConfig(Settings):
+    """The machine. None of this changes what is learned beyond rounding.
 
-    Attributes:
+    Args:
         precision: `float32`, `mixed_float16` (GPUs) or `mixed_bfloat16` (TPUs, newer GPUs and CPUs).
-        xla: compile the training step with XLA.
-        strategy: `none`, or `mirrored` for all GPUs of this machine (`tf.distribute.MirroredStrategy`).
-        prefix_cache: compute the frozen part of the network once; the results are the same without, within rounding.
-        prefix_precision: in which its features are kept: `float32`, `float16` or `bfloat16`.
-        prefix_compute: in which the frozen part is computed: `float32`, exactly as the model does, or, about twice as
-            fast, `bfloat16` (processors with AVX512-BF16 or AMX) or `float16` (GPUs). What that costs is measured and
-            reported; where it is too much, or the machine does not have it, float32 is used.
-        save_every: seconds between saved states of a running phase.
-        tensorboard: write TensorBoard's logs.
-        workers: trainings (folds, backbones) at a time, each in a process of its own: 1 for one after the other, 0 for
-            one a GPU or one for every two cores; unless it is 1, and RAY_ADDRESS names a Ray cluster, they run on that.
+            Defaults to `float32`.
+        xla: Whether the training step is compiled with XLA. Defaults to False.
+        strategy: `none`, or `mirrored` for all GPUs of this machine (`tf.distribute.MirroredStrategy`), which trains
+            from pixels, without the prefix cache. Defaults to `none`.
+        prefix_cache: Whether the frozen part of the network is computed only once. The results are the same without,
+            within rounding. Defaults to True.
+        prefix_precision: Precision in which its features are kept: `float32`, `float16` or `bfloat16`.
+            Defaults to `float32`.
+        prefix_compute: Precision in which the frozen part is computed: `float32`, exactly as the model does, or, about
+            twice as fast, `bfloat16` (processors with AVX512-BF16 or AMX) or `float16` (GPUs). The error is measured
+            and reported; where it is too large, or the machine does not support it, float32 is used.
+            Defaults to `float32`.
+        save_every: Seconds between two saved states of a running phase. Defaults to 60.
+        tensorboard: Whether TensorBoard logs are written. Defaults to True.
+        workers: Number of trainings (folds, backbones) that run at the same time, each in its own process. 0 means one
+            per GPU, or one per two cores. Unless it is 1, and if RAY_ADDRESS names a Ray cluster, they run there.
+            Defaults to 1.
     """
 
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
@@ -128,65 +150,125 @@ class RuntimeConfig:
     prefix_cache: bool = True
     prefix_precision: Literal["float32", "float16", "bfloat16"] = "float32"
     prefix_compute: Literal["float32", "float16", "bfloat16"] = "float32"
-    save_every: float = 60.0
+    save_every: Annotated[float, Ge(0)] = 60.0
     tensorboard: bool = True
-    workers: int = 1
+    workers: Count = 1
 
     def __post_init__(self):
-        if self.workers < 0:
-            raise InputError(f"`workers` must not be negative. Received: workers={self.workers}.")
+        super().__post_init__()
+        if self.strategy == "mirrored":
+            self.refuse_unused("with strategy=mirrored", "prefix_precision", "prefix_compute")
 
 
 @dataclass(frozen=True)
-class AgeConfig:
-    """An experiment on the age of writers: data, split, backbones, protocol, machine.
+class AgeConfig(Settings):
+    """An experiment on the age of writers: pages, backbones, protocol, machine.
 
-    Attributes:
-        data: folder of pages with ages; none makes a synthetic cohort.
-        synthetic_writers: of that cohort.
-        labels: the label file, where it is not found by itself.
-        columns: its columns, where they do not have the usual names.
-        source: keep only the pages whose `Source` is one of these.
-        skip_bad: leave out pages with errors, and record them, instead of stopping.
-        backbones: one model each (`age-keras backbones list` shows the names).
-        model: what every model is, besides its backbone.
-        pages: how pages become patches.
-        training: the protocol.
-        runtime: the machine's side.
-        validation, test: fractions of the pages, where the table has no split.
-        use_split: take the table's split where it has one.
-        bands: upper ends of the age bands, in years.
-        seed: of split, weights, order, augmentation.
-        runs: folder of all runs.
-        run: name of the run; a hash of the configuration by default.
-        fresh: start over instead of going on.
+    Args:
+        data: Folder of pages with ages. Defaults to None, a synthetic cohort.
+        synthetic_writers: Number of writers of that cohort. Defaults to 120.
+        labels: Label file, if it is not found by itself.
+        columns: Columns of the label file, if they do not have the usual names.
+        source: Keeps only the pages whose `Source` is one of these. Defaults to all.
+        skip_bad: Whether pages with errors are left out and recorded, instead of stopping. Defaults to False.
+        backbones: Names of the backbones, one model each (`age-keras backbones list` shows all).
+        model: What every model is, besides its backbone.
+        pages: How pages become patches.
+        training: The training protocol.
+        runtime: The machine.
+        bands: Last year of each age band but the last. Defaults to HHD's bands, 15 25 50.
+        seed: Seed of split, weights, order and augmentation. Defaults to 0.
+        runs: Folder of all runs. Defaults to `runs`.
+        run: Name of the run. Defaults to a hash of the configuration.
+        fresh: Whether to start over instead of resuming. Defaults to False.
     """
 
     data: Path | None = None
-    synthetic_writers: int = 120
+    synthetic_writers: Writers = 120
     labels: Path | None = None
     columns: ColumnNames = field(default_factory=ColumnNames)
-    source: tuple[str, ...] = ()
+    source: Annotated[tuple[str, ...], Distinct] = ()
     skip_bad: bool = False
-    backbones: tuple[str, ...] = ("resnet50",)
+    backbones: Annotated[tuple[str, ...], MinLen(1), Distinct] = ("resnet50",)
     model: ModelConfig = field(default_factory=ModelConfig)
     pages: PageSettings = field(default_factory=lambda: PageSettings(image_size=224))
     training: TrainingConfig = field(default_factory=TrainingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-    validation: float = 0.15
-    test: float = 0.15
-    use_split: bool = True
-    bands: tuple[float, ...] = BAND_EDGES
-    seed: int = 0
+    bands: tuple[Count, ...] = BAND_EDGES
+    seed: Seed = 0
     runs: Path = Path("runs")
     run: str | None = None
     fresh: bool = False
 
     def __post_init__(self):
+        super().__post_init__()
         check_edges(self.bands)
+        if self.data is not None:
+            self.refuse_unused("where --data names the pages", "synthetic_writers")
 
     @property
     def backbone(self) -> str:
         """The backbone of a configuration of one model, see `with_backbone`."""
         (name,) = self.backbones
         return name
+
+
+@dataclass(frozen=True)
+class HoldoutConfig(AgeConfig):
+    """An experiment on a hold-out split: training pages, pages that choose the epoch, pages that are scored.
+
+    Args:
+        use_split: Whether the label table's own split is used, if it has one. Defaults to True.
+        validation: Fraction of the pages that choose the epoch, where the table's split is not used. Defaults to 0.15.
+        test: Fraction of the pages that are scored, where the table's split is not used. Defaults to 0.15.
+    """
+
+    use_split: bool = True
+    validation: SomePart = 0.15
+    test: SomePart = 0.15
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.validation + self.test >= 1:
+            raise InputError(
+                "`validation` and `test` must sum to less than 1, so that training pages are left. "
+                f"Received: validation={self.validation}, test={self.test}."
+            )
+
+
+@dataclass(frozen=True)
+class FoldsConfig(Settings):
+    """The folds of a cross-validation.
+
+    Args:
+        count: Number of folds. Defaults to 5.
+        repeats: Number of times that the cross-validation is repeated with other folds. Defaults to 1.
+        column: Column of the label table that holds the folds. Defaults to None: they are dealt by writer and age band.
+        selection: What chooses the epoch: `inner`, a writer-disjoint part of the training pages, or `published`, the
+            very pages that are scored, as the published study did (its error is then too small). Defaults to `inner`.
+        selection_fraction: Fraction of the training pages in that inner part. Defaults to 0.15.
+    """
+
+    count: Annotated[int, Ge(2)] = 5
+    repeats: AtLeastOne = 1
+    column: str | None = None
+    selection: Literal["inner", "published"] = "inner"
+    selection_fraction: SomePart = 0.15
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.column is not None:
+            self.refuse_unused("where a column holds the folds", "count", "repeats")
+        if self.selection == "published":
+            self.refuse_unused("with selection=published", "selection_fraction")
+
+
+@dataclass(frozen=True)
+class CrossValidationConfig(AgeConfig):
+    """An experiment by cross-validation.
+
+    Args:
+        folds: The folds.
+    """
+
+    folds: FoldsConfig = field(default_factory=FoldsConfig)

@@ -2,9 +2,11 @@
 
 import dataclasses
 
+from age_keras.config.settings import Settings
+
 
 @dataclasses.dataclass(frozen=True)
-class ColumnNames:
+class ColumnNames(Settings):
     """Which column of the labels table holds what.
 
     `None` (the default of each) finds the column by its usual names in any case, such as `File`, `image`, `path`

@@ -3,15 +3,19 @@
 import dataclasses
 import hashlib
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
-import numpy as np
+from annotated_types import Interval
 
+from age_keras.config.settings import Fraction, Settings
 from age_keras.errors import InputError
+
+# Pixels; the largest scanners of pages stay below.
+Side = Annotated[int, Interval(ge=1, le=20_000)]
 
 
 @dataclasses.dataclass(frozen=True)
-class PageSettings:
+class PageSettings(Settings):
     """How pages become patches.
 
     Args:
@@ -29,29 +33,23 @@ class PageSettings:
         min_ink: smallest fraction of dark pixels (Otsu over the page) in a patch, from 0 to 1. Defaults to 0.005.
     """
 
-    shorter_side: int | None = 800
-    patch_size: int = 400
-    stride: int = 200
-    image_size: int | None = None
+    shorter_side: Side | None = 800
+    patch_size: Side = 400
+    stride: Side = 200
+    image_size: Annotated[int, Interval(ge=1, le=4096)] | None = None
     channels: Literal[1, 3] = 1
     blank: Literal["ink", "published", "none"] = "ink"
-    min_ink: float = 0.005
+    min_ink: Fraction = 0.005
 
     def __post_init__(self):
-        for name in ("shorter_side", "patch_size", "stride", "image_size"):
-            value = getattr(self, name)
-            if value is None and name in ("shorter_side", "image_size"):
-                continue
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name} must be a whole number of pixels, at least 1. Received: {name}={value!r}")
+        super().__post_init__()
         if self.stride > self.patch_size:
-            raise InputError(f"stride must not exceed patch_size. Received: stride={self.stride}")
-        if self.channels not in (1, 3):
-            raise InputError(f"channels must be 1 or 3. Received: channels={self.channels!r}")
-        if self.blank not in ("ink", "published", "none"):
-            raise InputError(f"blank must be ink, published or none. Received: blank={self.blank!r}")
-        if not 0 <= self.min_ink <= 1:
-            raise InputError(f"min_ink must be a fraction from 0 to 1. Received: min_ink={self.min_ink!r}")
+            raise InputError(
+                f"`stride` must not exceed patch_size={self.patch_size}, or parts of the page are skipped. "
+                f"Received: stride={self.stride}."
+            )
+        if self.blank != "ink":
+            self.refuse_unused(f"with blank={self.blank}", "min_ink")
 
     @property
     def side(self) -> int:
@@ -62,6 +60,4 @@ class PageSettings:
     def key(self) -> str:
         """A hash of all settings that change a pixel."""
         values = dataclasses.asdict(self) | {"image_size": self.side}
-        if self.blank != "ink":
-            del values["min_ink"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

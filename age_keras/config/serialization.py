@@ -7,10 +7,9 @@ derives its flags from the fields; a JSON file of it is checked key by key.
 import dataclasses
 import hashlib
 import json
+import typing
 from pathlib import Path
 from typing import Any, TypeVar
-
-import pydantic
 
 from age_keras.errors import InputError
 
@@ -32,20 +31,28 @@ def from_dict(cls: type[C], values: dict[str, Any], name: str = "configuration")
     """Builds a configuration from JSON values.
 
     Args:
-        cls: the configuration's class.
-        values: as `to_dict` gives them.
-        name: the file or section that the values come from, for the message.
+        cls: The configuration's class.
+        values: What `to_dict` gave.
+        name: The file or section that the values come from, for the message. Defaults to "configuration".
 
     Raises:
-        InputError: names the first unknown key or wrong type.
+        InputError: Names the first key that is unknown or missing, or whose value does not fit.
     """
-    _refuse_unknown(cls, values, name)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in values:
+        if key not in fields:
+            raise InputError(f"{name}: unknown key `{key}`; it takes {', '.join(fields)}.")
+    for key, field in fields.items():
+        if key not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise InputError(f"{name}: the key `{key}` is missing.")
+    kinds, built = typing.get_type_hints(cls), {}
+    for key, value in values.items():
+        nested = dataclasses.is_dataclass(kinds[key]) and isinstance(value, dict)
+        built[key] = from_dict(kinds[key], value, f"{name}: {key}") if nested else value
     try:
-        return pydantic.TypeAdapter(cls).validate_python(values)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{name}: `{key}` is {first['input']!r}: {first['msg']}.") from None
+        return cls(**built)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
 
 
 def digest(config: Any, length: int = 8) -> str:
@@ -60,13 +67,3 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
         keys = [*old, *(key for key in new if key not in old)]
         return [line for key in keys for line in differences(old.get(key), new.get(key), f"{prefix}{key}.")]
     return [] if old == new else [f"{prefix.rstrip('.')}: {old!r} -> {new!r}"]
-
-
-def _refuse_unknown(cls: type, values: dict[str, Any], name: str) -> None:
-    """Names the unknown key; pydantic ignores it in a plain dataclass."""
-    known = {field.name: field.type for field in dataclasses.fields(cls)}
-    for key, value in values.items():
-        if key not in known:
-            raise InputError(f"{name}: unknown key `{key}`; it takes {', '.join(known)}.")
-        if dataclasses.is_dataclass(known[key]) and isinstance(value, dict):
-            _refuse_unknown(known[key], value, f"{name}: {key}")

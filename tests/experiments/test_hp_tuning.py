@@ -5,10 +5,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from age_keras.config.age import PhaseConfig, RuntimeConfig
+from age_keras.config.age import PhaseConfig
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
 from experiments import hp_tuning, hp_tuning_wide
+from tuning.search_config import TrialRuntime
 
 
 def tiny(config, tmp_path, **changes):
@@ -22,7 +23,7 @@ def tiny(config, tmp_path, **changes):
         model=ModelConfig(weights="none"),
         pages=PageSettings(shorter_side=400, patch_size=200, stride=200, image_size=32),
         training=training,
-        runtime=RuntimeConfig(tensorboard=False),
+        runtime=TrialRuntime(tensorboard=False),
         folds=2,
         test=0.2,
         bands=(25,),

@@ -148,7 +148,7 @@ def test_it_learns(pages):
     [
         {"mix": "c_mixup", "views": "inf"},
         {"mix": "regmixup", "views": "inf", "rare_ages": "lds"},
-        {"frozen": PhaseConfig(1, 1e-3, optimizer="adamw", weight_decay=0.01, warmup=1, schedule="cosine")},
+        {"frozen": PhaseConfig(2, 1e-3, optimizer="adamw", weight_decay=0.01, warmup=1, schedule="cosine")},
         {"fine_tune": PhaseConfig(1, 1e-3, unfreeze=1.0, optimizer="sgd", layer_decay=0.7, clip_norm=1.0)},
     ],
 )

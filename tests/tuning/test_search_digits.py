@@ -35,5 +35,5 @@ def test_the_command_searches_measures_and_reports(tmp_path, capsys):
 
 def test_bad_flags_are_refused(tmp_path, capsys):
     assert main(["--folds", "1", "--runs", str(tmp_path)]) == 2
-    assert "`folds` must be at least 2" in capsys.readouterr().err
+    assert "`folds` must be a whole number of at least 2" in capsys.readouterr().err
     assert main(["--data", "nothing", "--runs", str(tmp_path)]) == 2

@@ -23,7 +23,7 @@ from age_keras.training.feeds import PhaseFeatures
 from age_keras.training.heads.linear import HeadSettings, LinearHeads, TrainedHead
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.phases import PhasePlan
-from age_keras.training.protocol import Part, choosing_pages, machine, writer_ages
+from age_keras.training.protocol import Part, machine, writer_ages
 from age_keras.training.study import Study
 
 
@@ -99,7 +99,7 @@ def train_all_heads(
         if phase.cut.prefix is None or phase.views is None or [len(t.shape) for t in phase.cut.boundary] != [1]:
             return None
         learn = [part.learn[store.page] for part in parts]
-        choose = [choosing_pages(config, part)[store.page] for part in parts]
+        choose = [part.choose[store.page] for part in parts]
         cache = FeatureCache(dtype=runtime.prefix_precision, computed_in=runtime.prefix_compute)
         learned, chosen = (np.flatnonzero(np.any(masks, axis=0)) for masks in (learn, choose))
         wanted = PhaseFeatures(cache, store, config, learned, chosen, f"{name}: frozen layers")

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from age_keras.config.age import PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.config.age import CrossValidationConfig, FoldsConfig, PhaseConfig, RuntimeConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
 from age_keras.errors import InputError
-from age_keras.training.crossval import CrossValidationConfig, FoldsConfig, fold_parts
+from age_keras.training.crossval import fold_parts
 from age_keras.training.distributed import fan_out as module
 from age_keras.training.distributed.fan_out import fan_out
 from age_keras.training.study import open_study
@@ -41,10 +41,9 @@ def study(tmp_path):
             fine_tune=PhaseConfig(epochs=1, learning_rate=1e-3, unfreeze=0.1),
             batched_heads=True,
             augment="none",
-            selection_fraction=0.3,
         ),
         runtime=RuntimeConfig(tensorboard=False),
-        folds=FoldsConfig(count=2),
+        folds=FoldsConfig(count=2, selection_fraction=0.3),
         bands=(),
         runs=tmp_path / "runs",
     )
