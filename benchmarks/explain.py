@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +40,7 @@ def compare(backbone: str, size: int, rounds: int) -> list[str]:
     explainer = Explainer(model, backbone)
     explainer.maps(patches, paper=np.nan)
     traced = time.perf_counter() - start
-    options = {"activation_modifier": None, "expand_cam": False, "normalize_cam": False}
+    options: dict[str, Any] = {"activation_modifier": None, "expand_cam": False, "normalize_cam": False}
     options |= {"penultimate_layer": layer, "seek_penultimate_conv_layer": False}
     found: dict[str, np.ndarray] = {}
 

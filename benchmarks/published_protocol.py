@@ -23,6 +23,7 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -50,8 +51,8 @@ FOLDS, VIEWS, UNFREEZE = 5, 4, 0.25
 RATES = (1e-3, 1e-4)
 
 
-def configuration(args, prefix_compute: str) -> AgeConfig:
-    phases = [
+def configuration(args, prefix_compute: Literal["float32", "bfloat16"]) -> AgeConfig:
+    frozen, fine_tune = [
         PhaseConfig(epochs, rate, unfreeze=share, stop_patience=10**6)
         for epochs, rate, share in zip(args.epochs, RATES, (0.0, UNFREEZE), strict=True)
     ]
@@ -59,7 +60,7 @@ def configuration(args, prefix_compute: str) -> AgeConfig:
         backbones=(args.backbone,),
         model=ModelConfig(weights=args.weights, batch_norm="inference", loss="mse"),
         pages=PageSettings(image_size=args.size, channels=1),
-        training=TrainingConfig(*phases, batch_size=args.batch, augment="published", views=VIEWS),
+        training=TrainingConfig(frozen, fine_tune, batch_size=args.batch, augment="published", views=VIEWS),
         runtime=RuntimeConfig(tensorboard=False, prefix_compute=prefix_compute),
         bands=(),  # Five folds of few writers cannot each have every band.
     )
@@ -68,14 +69,15 @@ def configuration(args, prefix_compute: str) -> AgeConfig:
 def plain_patches(paths, ages, size):
     """Decodes every page again, and cuts it: yields (patch float32 (size, size, 3) of [0, 1], age)."""
     for path, age in zip(paths, ages, strict=True):
-        page = Image.open(path).convert("RGB")
-        scale = 800 / min(page.size)
-        page = np.asarray(page.resize([round(side * scale) for side in page.size], Image.Resampling.LANCZOS))
+        image = Image.open(path).convert("RGB")
+        scale = 800 / min(image.size)
+        width, height = (round(side * scale) for side in image.size)
+        page = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
         for top in range(0, page.shape[0] - 399, 200):
             for left in range(0, page.shape[1] - 399, 200):
                 patch = Image.fromarray(page[top : top + 400, left : left + 400])
                 patch = patch.resize((size, size), Image.Resampling.BICUBIC)
-                yield np.asarray(patch, np.float32) / 255, np.float32([age])
+                yield np.asarray(patch, np.float32) / 255, np.array([age], np.float32)
 
 
 def plain_dataset(args, samples, pages, augment: bool) -> tf.data.Dataset:
@@ -199,7 +201,10 @@ def in_full(args, samples, folder: Path) -> tuple[float, float]:
     """Runs the cross-validations, and says how their errors differ."""
     table = samples.table
     folds = repeated_kfold(table, FOLDS, 1, 0, ())[0]
-    precisions = {"ours": "float32", "ours, frozen layers in bfloat16": "bfloat16"}
+    precisions: dict[str, Literal["float32", "bfloat16"]] = {
+        "ours": "float32",
+        "ours, frozen layers in bfloat16": "bfloat16",
+    }
     ours = {name: configuration(args, precision) for name, precision in precisions.items()}
     names = ["constant", "plain", *ours]
     predictions, seconds = np.zeros((len(names), len(table))), np.zeros(len(names))

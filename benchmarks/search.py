@@ -32,7 +32,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import keras_tuner
@@ -207,7 +207,7 @@ class Plain(keras_tuner.HyperModel):
         median = float(self.study.table["Age"][part.learn].median())
         age = build_age_model(config.backbone, config.model, store.patches.shape[1], store.patches.shape[-1], median)
         arrays = (store.patches, self.study.data.targets, store.keys)
-        shared = {"batch_size": training.batch_size, "seed": config.seed}
+        shared: dict[str, Any] = {"batch_size": training.batch_size, "seed": config.seed}
         lowest, weights = float("inf"), None
         for phase in (training.frozen, training.fine_tune):
             if not phase.epochs:
@@ -309,10 +309,10 @@ def compare(settings: Settings, name: str, seconds: float, records: list, plain:
     whole = {r.trial: r.objective for r in records if r.status == "complete"}
     scores = {trial: float(np.mean([f["mae"] for f in folds])) for trial, folds in plain.items() if folds}
     scores = {trial: score for trial, score in scores.items() if len(plain[trial]) == settings.folds}
-    best = min(whole, key=whole.get)
+    best = min(whole, key=whole.__getitem__)
     print(f"  its best trial: {best} with MAE {whole[best]:.3f}")
     if best in scores:
-        top = min(scores, key=scores.get)
+        top = min(scores, key=scores.__getitem__)
         print(f"  plain's best of {len(scores)} trials: {top}, MAE {scores[top]:.3f}; {best} has {scores[best]:.3f}")
     print("  MAE by trial, plain:", {trial: round(score, 2) for trial, score in scores.items()})
     print("  MAE by trial, ours: ", {r.trial: round(r.objective, 2) for r in records})

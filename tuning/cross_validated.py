@@ -103,7 +103,7 @@ class CrossValidated(keras_tuner.HyperModel):
             self._end(record)
         if record.status == FAILED:
             raise keras_tuner.errors.FailedTrialError(record.reason)
-        return {"objective": record.objective, "sd": record.sd or 0.0}
+        return {"objective": record.score, "sd": record.sd or 0.0}
 
     def _start(self, record: TrialRecord, hp: keras_tuner.HyperParameters) -> None:
         record.wanted = int(hp.values.get("tuner/epochs") or self.folds)  # Hyperband's epochs are folds here.
@@ -148,7 +148,7 @@ class CrossValidated(keras_tuner.HyperModel):
             self.on_event(record, logs)
 
         begin = datetime.datetime.now()
-        figures = self.fit_fold(hp, fold, self.trials.room(record.trial), on_epoch)
+        figures = self.fit_fold(hp, fold, self.trials.folder_of(record.trial), on_epoch)
         value = figures[self.objective.name]
         if not math.isfinite(value):
             raise RefusedError("nan", f"{self.objective.name} is {value} in fold {fold}")
@@ -158,12 +158,13 @@ class CrossValidated(keras_tuner.HyperModel):
         others = [other for other in self.trials.ranked() if other.trial != record.trial]
         best = others[0] if others else None
         values = record.column(self.objective.name)
-        cut, estimate = race(values, best and best.column(self.objective.name), self.race_strength, self.objective.sign)
-        if cut and len(values) < record.wanted:
+        column = best.column(self.objective.name) if best else None
+        cut, estimate = race(values, column, self.race_strength, self.objective.sign)
+        if best and cut and len(values) < record.wanted:
             record.status, record.objective, record.sd = CUT, estimate, None
             record.reason = (
                 f"after {len(values)} of {record.wanted} folds {estimate:.3g} was to be expected, "
-                f"against {best.objective:.3g} of trial {best.trial}"
+                f"against {best.score:.3g} of trial {best.trial}"
             )
             return True
         return False

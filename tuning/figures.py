@@ -45,7 +45,7 @@ def parallel_coordinates(records: list[TrialRecord], trials: Trials) -> Figure |
         return None
     table = parameter_table([r.parameters for r in records])
     names = [name for name in table if table[name].astype(str).nunique() > 1]
-    scores = pd.Series([r.objective for r in records])
+    scores = pd.Series([r.score for r in records])
     axes_of = [(name, *_scaled(table[name])) for name in names] + [(trials.objective.label, *_scaled(scores))]
     figure, axes = _figure(max(6.0, 1.45 * len(axes_of) + 1.5), 4.2)
     x = np.arange(len(axes_of))
@@ -88,7 +88,7 @@ def parallel_coordinates(records: list[TrialRecord], trials: Trials) -> Figure |
 
 def importance(records: list[TrialRecord], trials: Trials) -> Figure | None:
     """Bars of main effects. None where there are too few trials."""
-    found = importances([r.parameters for r in records], [r.objective for r in records])
+    found = importances([r.parameters for r in records], [r.score for r in records])
     if found is None:
         return None
     figure, axes = _figure(6.0, 0.42 * len(found) + 1.3)
@@ -152,7 +152,7 @@ def _scaled(column: pd.Series) -> tuple[np.ndarray, list[tuple[float, str]]]:
         low, high = scale(known.min()), scale(known.max())
         span = (high - low) or 1.0
         heights[active] = (scale(known) - low) / span
-        marks = [((float(scale(tick)) - low) / span, text) for tick, text in zip(ticks, _named(ticks), strict=True)]
+        marks = [(float((scale(tick) - low) / span), text) for tick, text in zip(ticks, _named(ticks), strict=True)]
     else:
         names = column[active].astype(str)
         marks = [(i / max(1, names.nunique() - 1), name) for i, name in enumerate(sorted(names.unique()))]
@@ -169,7 +169,7 @@ def _spread(values: np.ndarray, logarithmic: bool) -> np.ndarray:
         steps = (1, 2, 5) if len(decades) < 3 else (1, 3) if len(decades) < 5 else (1,)
         ticks = np.outer(decades, steps).ravel()
     else:
-        ticks = MaxNLocator(6).tick_values(low, high)
+        ticks = np.asarray(MaxNLocator(6).tick_values(low, high))
     return ticks[(ticks >= low) & (ticks <= high)]
 
 

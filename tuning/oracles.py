@@ -28,7 +28,7 @@ SAME_FAILURES = 3
 HYPERBAND_FACTOR = 2
 
 
-class Durable:
+class Durable(keras_tuner.Oracle):
     """What is added to an oracle: one file of state, no trial lost or run twice, and a stop after like failures.
 
     Attributes:
@@ -43,6 +43,7 @@ class Durable:
     stopped_because: str | None = None
     _counted_from = 0
     _held = False
+    _saved = True
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> Trial:
@@ -84,7 +85,7 @@ class Durable:
         It lets a copy of itself run on; nothing of its own changes.
         """
         copied = copy.deepcopy(self)
-        copied.save = lambda: None
+        copied._saved = False
         found: list[keras_tuner.HyperParameters] = []
         for trial in list(copied.ongoing_trials.values()):
             copied._pretend(trial)
@@ -108,7 +109,7 @@ class Durable:
         self.end_trial(trial)
 
     def save(self) -> None:
-        if not self._held:
+        if self._saved and not self._held:
             write_json(self.path, self.get_state())
 
     def reload(self) -> None:

@@ -104,7 +104,7 @@ def _outer(measured: Measured, config: dict, trials: Trials, measured_trial: str
     if low <= 0 < round(gain, 2):
         verdict = "is better than the default, but not beyond chance"
     title = f"The chosen configuration {verdict}: MAE {chosen:.2f} against {default:.2f} years"
-    searched, outer = best.objective, scores["chosen"][objective.name]
+    searched, outer = best.score, scores["chosen"][objective.name]
     worse = objective.sign * (outer - searched)
     lines = [
         f"# {title}, on writers that no trial saw",

@@ -66,6 +66,12 @@ class TrialRecord:
         return {name: value for name, value in self.values.items() if "/" not in name}
 
     @property
+    def score(self) -> float:
+        """The objective, of a trial that has one: a complete or a stopped one."""
+        assert self.objective is not None
+        return self.objective
+
+    @property
     def seconds(self) -> float:
         """Spent on the folds that it trained itself."""
         return sum(fold["seconds"] for fold in self.folds if not fold.get("reused"))
@@ -90,7 +96,7 @@ class Trials:
     def path(self, trial: str) -> Path:
         return self.folder / f"{trial}.json"
 
-    def room(self, trial: str) -> Path:
+    def folder_of(self, trial: str) -> Path:
         """The folder of a trial's state and models; it is made."""
         folder = self.folder / trial
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +134,7 @@ class Trials:
         """The trials that ran all folds, the best first; of equals the first. `records` are read where not given."""
         records = self.all() if records is None else records
         whole = [r for r in records if r.status == COMPLETE and len(r.folds) == self.folds]
-        return sorted(whole, key=lambda r: (self.objective.sign * r.objective, r.trial))
+        return sorted(whole, key=lambda r: (self.objective.sign * r.score, r.trial))
 
     def finished_folds(self, values: dict[str, Any], but: str) -> dict[int, dict[str, Any]]:
         """Folds that another trial of the same hyper-parameters has trained, by number.
@@ -145,7 +151,7 @@ class Trials:
 
     def adopt_model(self, trial: str, fold: int, source: str) -> None:
         """Gives a trial the model of a fold that another one trained, where there is one: a second name of the file."""
-        kept, wanted = self.folder / source / f"fold{fold}.keras", self.room(trial) / f"fold{fold}.keras"
+        kept, wanted = self.folder / source / f"fold{fold}.keras", self.folder_of(trial) / f"fold{fold}.keras"
         wanted.unlink(missing_ok=True)
         try:
             os.link(kept, wanted)

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
@@ -20,6 +21,7 @@ from tuning.progress import SearchBar
 from tuning.search_config import SearchSettings
 
 log = logging.getLogger("age_keras")
+Report = TypeVar("Report", Path, Path | None)
 IDLE_SECONDS = 1.0
 
 
@@ -32,7 +34,7 @@ class CrossValidationTuner(BaseTuner):
         directory: the search's folder.
     """
 
-    def __init__(self, oracle: keras_tuner.Oracle, hypermodel: CrossValidated, directory: str):
+    def __init__(self, oracle: keras_tuner.Oracle, hypermodel: CrossValidated, directory: Path):
         super().__init__(oracle, hypermodel, directory=str(directory), project_name="oracle")
         if not self._is_worker():
             for tuner_id in [name for name in self.oracle.ongoing_trials if name != self.tuner_id]:
@@ -108,7 +110,7 @@ def run_trials(run: Path, config: SearchSettings, hypermodel: CrossValidated, pr
     hypermodel.trials.keep_best(hypermodel.keep, over=True)
 
 
-def with_verdict(run: Path, trials: Callable[[], None], end: Callable[[], Path | None]) -> Path | None:
+def with_verdict(run: Path, trials: Callable[[], None], end: Callable[[], Report]) -> Report:
     """Runs the trials, then the end; a stopped search leaves its report, and is an error that names the cause.
 
     Raises:

@@ -4,8 +4,11 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+Name = TypeVar("Name")
 
 
 def machine() -> str:
@@ -25,7 +28,7 @@ def machine() -> str:
     return f"{model}, {cores} cores, {gpus} GPUs; {versions}, numpy {numpy.__version__}"
 
 
-def interleave(ways: dict[str, Callable[[], int]], rounds: int) -> dict[str, tuple[float, float]]:
+def interleave(ways: Mapping[Name, Callable[..., int]], rounds: int) -> dict[Name, tuple[float, float]]:
     """Runs every way once without counting, then all in turns.
 
     Args:
@@ -37,12 +40,13 @@ def interleave(ways: dict[str, Callable[[], int]], rounds: int) -> dict[str, tup
     """
     for way in ways.values():
         way()
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    seconds: dict[Name, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
             wall, cpu = time.perf_counter(), time.process_time()
             items = way()
             seconds[name].append(((time.perf_counter() - wall) / items, (time.process_time() - cpu) / items))
     return {
-        name: tuple(statistics.median(part) for part in zip(*times, strict=True)) for name, times in seconds.items()
+        name: (statistics.median(wall for wall, _ in times), statistics.median(cpu for _, cpu in times))
+        for name, times in seconds.items()
     }

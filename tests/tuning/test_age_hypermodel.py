@@ -88,7 +88,7 @@ def test_a_trial_killed_in_its_second_fold_goes_on_there_and_its_choice_is_measu
     assert record.status == "complete"
     assert result["objective"] == pytest.approx(np.mean([fold["mae"] for fold in record.folds]))
     assert [len(fold["curve"]) for fold in record.folds] == [3, 3]
-    assert {path.name for path in again.trials.room("0").iterdir()} == {"fold1.keras", "fold2.keras"}
+    assert {path.name for path in again.trials.folder_of("0").iterdir()} == {"fold1.keras", "fold2.keras"}
     measured = measure(opened, outer, chosen_config(opened.config, record), "0", progress=False)
     assert len(measured.rows) == outer.score.sum()
     gain, low, high = difference(measured)

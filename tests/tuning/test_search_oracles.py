@@ -201,7 +201,7 @@ def test_a_trial_that_ends_while_models_are_deleted_keeps_its_own(tmp_path, monk
     def and_a_better_one_ends(*records):
         found = ranked(*records)
         trials.write(replace(trials.all()[0], trial="9", folds=[{"fold": f, "mae": 0.1} for f in (1, 2, 3)]))
-        (trials.room("9") / "fold1.keras").write_bytes(b"0")
+        (trials.folder_of("9") / "fold1.keras").write_bytes(b"0")
         return found
 
     monkeypatch.setattr(trials, "ranked", and_a_better_one_ends)

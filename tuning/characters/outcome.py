@@ -47,13 +47,13 @@ def outcome_lines(run: Path, config: dict, trials: Trials, measured_trial: str, 
         verdict = "is better than the default, but not beyond chance"
     writers = rows["Writer"].nunique()
     by = f"{writers} writers" if writers < len(rows) else "characters"
-    worse = chosen - best.objective
+    worse = chosen - best.score
     lines = [
         f"# The chosen configuration {verdict}: {chosen:.2f} % wrong against {default:.2f} %, on characters that no "
         "trial saw",
         f"On {len(rows)} characters of the test part, each read once, after the search: the choice gains {gain:+.2f} "
         f"percentage points on the default (95 % interval over {by} {low:+.2f} to {high:+.2f}).",
-        f"**How optimistic the search was.** It promised {best.objective:.2f} % wrong; on new characters it is "
+        f"**How optimistic the search was.** It promised {best.score:.2f} % wrong; on new characters it is "
         f"{chosen:.2f} %: {'worse' if worse > 0 else 'better'} by {abs(worse):.2f}. (The last training has more data "
         "than the folds had.)",
     ]

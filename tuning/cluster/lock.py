@@ -29,7 +29,7 @@ def only_search(run: Path, patience: float | None = None) -> Iterator[None]:
     try:
         run.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run.parent / f".{run.name}.lock")
-        held = lock.acquire(timeout=PATIENCE if patience is None else patience)
+        held: contextlib.AbstractContextManager = lock.acquire(timeout=PATIENCE if patience is None else patience)
     except Timeout:
         raise InputError(
             f"Another search runs in {run}: wait until it has ended, or end it, or give another --run name."

@@ -87,8 +87,6 @@ def supervise(config: ClusterConfig, command: Sequence[str], folder: Path) -> in
             if process and process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal.SIGTERM)
-        for worker in team:
-            worker.close()
 
 
 class Worker:
@@ -103,40 +101,37 @@ class Worker:
 
     def __init__(self, number: int, workers: int, base: Sequence[str], logs: Path):
         self.name, self.logs = f"worker{number}", logs
+        self.log = logs / f"worker{number}.log"
         self.command = [*(a for a in base if a not in CHIEF_ALONE), "--role", "worker", "--worker-name", self.name]
         self.environment = os.environ | own() | share(number, workers, gpus())
         self.process: subprocess.Popen | None = None
-        self.restarts, self.given_up, self.log = 0, False, None
+        self.restarts, self.given_up = 0, False
 
     def start(self, *flags: str) -> None:
-        self.log = self.log or (self.logs / f"{self.name}.log").open("a")
-        self.process = subprocess.Popen(
-            [*self.command, *flags],
-            env=self.environment,
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-        )
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [*self.command, *flags],
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )
         (self.logs / f"{self.name}.pid").write_text(str(self.process.pid))
 
     def look_after(self, over: bool) -> None:
         """Starts it again where it died before the search was over, or lost a chief that is still there."""
-        code = self.process.poll()
+        code = self.process.poll() if self.process else None
         if code in (None, 0) or over or self.given_up:
             return
         if self.restarts == MOST_RESTARTS:
             self.given_up = True
-            said = f"has died {self.restarts + 1} times and is given up: see {self.log.name}."
+            said = f"has died {self.restarts + 1} times and is given up: see {self.log}."
         else:
             self.restarts += 1
             # A lost chief says nothing of the worker's trial.
             self.start(*(["--restarted"] if code != LOST_CHIEF_EXIT else []))
             said = f"ended with code {code}: started again under its name."
         print(f"{self.name} {said}", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self.log:
-            self.log.close()
 
 
 def _end(boss: subprocess.Popen, team: Sequence[Worker], patience: float) -> int:
