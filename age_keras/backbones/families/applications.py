@@ -5,11 +5,13 @@ MobileNetV3Small is the one to start with on a CPU. The licence of the code is K
 ImageNet weights from its own storage.
 """
 
+from typing import Any
+
 from age_keras.backbones.lazy import keras
 from age_keras.backbones.registry import BackboneSpec, WeightSource, register
 
 
-def _load_published(model: "keras.Model", spec: BackboneSpec) -> None:
+def _load_published(model: Any, spec: BackboneSpec) -> None:
     """Keras Applications keep their weights with the builder: builds once more with them, and copies."""
     builders = {name.lower(): name for name in dir(keras.applications) if name[0].isupper()}
     builder = getattr(keras.applications, builders[spec.name.replace("_", "")])

@@ -9,6 +9,7 @@ from keras-cv's storage, MiT-B0's from Kaggle.
 """
 
 import functools
+from typing import Any
 
 from age_keras.backbones.checkpoints import vit_names
 from age_keras.backbones.lazy import keras, layers
@@ -80,7 +81,7 @@ def mit(x, image_size, depths=(2, 2, 2, 2), embedding_dims=(32, 64, 160, 256), d
     return x
 
 
-def _load_published(model: "keras.Model", spec: BackboneSpec) -> None:
+def _load_published(model: Any, spec: BackboneSpec) -> None:
     layers.load_published(model, VITS[spec.name][0] if spec.family == "vit" else spec.name)
 
 
