@@ -1,6 +1,5 @@
 """A backbone, built by its registered name, with its preprocessing in front and its weights loaded."""
 
-import inspect
 from pathlib import Path
 
 import keras
@@ -9,7 +8,6 @@ from age_keras.backbones.checkpoints.weights import load_weights
 from age_keras.backbones.layers.preprocessing import PixelNormalization
 from age_keras.backbones.registry import get_spec
 from age_keras.config.model import Preprocessing
-from age_keras.errors import InputError
 
 
 def build_backbone(
@@ -42,11 +40,9 @@ def build_backbone(
     spec = get_spec(name)
     image_size = spec.image_size if image_size is None else image_size
     spec.check_image_size(image_size)
+    spec.check_options(architecture)
     inputs = keras.Input((image_size, image_size, channels), name="pixels")
     x = PixelNormalization.for_spec(spec, preprocessing)(inputs)
-    unknown = [key for key in architecture if key not in inspect.signature(spec.build).parameters]
-    if unknown:
-        raise InputError(f"The backbone {name} has no `{unknown[0]}`; leave it out or choose another backbone.")
     model = keras.Model(inputs, spec.build(x, image_size, **architecture), name=name)
     if weights is not None:
         load_weights(model, spec, weights)

@@ -13,14 +13,18 @@ the last tokens (N, T, C), connected to `x` by layers only: no nested model, so 
 
 import difflib
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from age_keras.backbones.checkpoints.torch_checkpoint import TORCH_SUFFIXES
 from age_keras.backbones.checkpoints.weight_map import WeightMap
 from age_keras.errors import InputError
 
+KERAS_SUFFIXES = (".keras", ".h5")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -123,6 +127,24 @@ class BackboneSpec:
             )
         if self.size_rule:
             self.size_rule(image_size)
+
+    def check_weights(self, weights: str | Path) -> None:
+        """Raises `InputError` where these are neither published weights nor a file that this backbone can read."""
+        if str(weights) in self.weights:
+            return
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            known = f"one of {', '.join(self.weights)}, or " if self.weights else ""
+            raise InputError(f"There are no weights {str(weights)!r} for {self.name}: give {known}an existing file.")
+        suffixes = KERAS_SUFFIXES if self.weight_map is None else (*KERAS_SUFFIXES, *TORCH_SUFFIXES)
+        if path.suffix not in suffixes:
+            raise InputError(f"{path} is not a file of weights that {self.name} reads: use {', '.join(suffixes)}.")
+
+    def check_options(self, options: Iterable[str]) -> None:
+        """Raises `InputError` where the build function does not take an option, e.g. `drop_path_rate`."""
+        unknown = sorted(set(options) - set(inspect.signature(self.build).parameters))
+        if unknown:
+            raise InputError(f"The backbone {self.name} has no `{unknown[0]}`: leave it out or use another backbone.")
 
 
 _SPECS: dict[str, BackboneSpec] = {}

@@ -45,6 +45,7 @@ def convert(
     spec.check_image_size(spec.image_size if image_size is None else image_size)
     if not checkpoint.is_file():
         raise InputError(f"There is no checkpoint {checkpoint}.")
+    spec.check_weights(checkpoint)
     with _writing(out):
         if out.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")

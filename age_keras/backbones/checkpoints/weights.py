@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from age_keras.backbones.checkpoints.torch_checkpoint import TORCH_SUFFIXES, read_checkpoint
+from age_keras.backbones.checkpoints.torch_checkpoint import read_checkpoint
 from age_keras.backbones.checkpoints.torch_weights import load_torch_weights
 from age_keras.backbones.registry import BackboneSpec, WeightSource
 from age_keras.errors import InputError
@@ -25,8 +25,8 @@ def load_weights(model: keras.Model, spec: BackboneSpec, weights: str | Path) ->
     Raises:
         InputError: no such name or file, no network, or weights that do not fit.
     """
-    if isinstance(weights, str) and weights in spec.weights:
-        source = spec.weights[weights]
+    if str(weights) in spec.weights:
+        source = spec.weights[str(weights)]
         if notice := licence_notice(spec, source):
             print(notice, file=sys.stderr)
         if source.loader:
@@ -34,11 +34,7 @@ def load_weights(model: keras.Model, spec: BackboneSpec, weights: str | Path) ->
         else:
             load_file(model, spec, download(spec, source))
         return
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        known = f"one of {', '.join(spec.weights)}, or " if spec.weights else ""
-        raise InputError(f"There are no weights {str(weights)!r} for {spec.name}: give {known}a file that exists.")
-    load_file(model, spec, path)
+    load_file(model, spec, Path(weights).expanduser())
 
 
 def licence_notice(spec: BackboneSpec, source: WeightSource) -> str:
@@ -52,6 +48,7 @@ def licence_notice(spec: BackboneSpec, source: WeightSource) -> str:
 
 def load_file(model: keras.Model, spec: BackboneSpec, path: Path) -> None:
     """Loads a file of Keras weights, a Keras model that holds the backbone, or a checkpoint of PyTorch."""
+    spec.check_weights(path)
     if path.suffix == ".h5":
         try:
             model.load_weights(path)
@@ -59,15 +56,8 @@ def load_file(model: keras.Model, spec: BackboneSpec, path: Path) -> None:
             raise InputError(f"{path} does not fit {spec.name}: {_first_line(error)}") from error
     elif path.suffix == ".keras":
         _load_keras_model(model, spec, path)
-    elif path.suffix in TORCH_SUFFIXES:
-        if spec.weight_map is None:
-            raise InputError(
-                f"{path}: no checkpoint of PyTorch fits {spec.name} as it is built here; give a Keras file."
-            )
-        load_torch_weights(model, read_checkpoint(path), spec.weight_map, source=str(path))
     else:
-        kinds = ", ".join((".keras", ".h5", *TORCH_SUFFIXES))
-        raise InputError(f"{path} is no file of weights that can be read: use one of {kinds}.")
+        load_torch_weights(model, read_checkpoint(path), spec.weight_map, source=str(path))
 
 
 def download(spec: BackboneSpec, source: WeightSource) -> Path:

@@ -190,7 +190,7 @@ def test_keras_files(tmp_path):
     for name in ("model.keras", "model.weights.h5"):
         again = build_backbone("resnet10", 32, weights=tmp_path / name)
         np.testing.assert_array_equal(np.asarray(again(x)), np.asarray(model(x)))
-    with pytest.raises(InputError, match="no checkpoint of PyTorch fits resnet10"):
+    with pytest.raises(InputError, match=r"small.pth is not a file of weights that resnet10 reads: use .keras, .h5"):
         build_backbone("resnet10", 32, weights=CHECKPOINTS / "small.pth")
     with pytest.raises(InputError, match="There are no weights 'imagenet'"):
         build_backbone("resnet10", 32, weights="imagenet")
