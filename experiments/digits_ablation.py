@@ -11,18 +11,32 @@ the results.
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from age_keras.characters.config import CharacterRun, RecogniserConfig, RecogniserTraining, small_config
+from age_keras.characters.config import (
+    CharacterRun,
+    DataName,
+    HeldOut,
+    RecogniserConfig,
+    RecogniserTraining,
+    Seeds,
+    small_config,
+)
 from age_keras.characters.data.sources import load_characters
 from age_keras.characters.data.splits import split_parts
 from age_keras.cli import run_experiment
+from age_keras.config.settings import Distinct
 from age_keras.errors import InputError
 
 CHANGES = {
     "no recurrence": {"recurrence": "none"},
     "LSTM": {"recurrence": "lstm"},
     "both ways": {"bidirectional": True},
-    "transformer": {"encoder": "transformer"},
+    "transformer": {
+        "encoder": "transformer",
+        "recurrence": "gru",
+        "unroll": True,
+    },  # What has no effect, as by default.
     "no attention": {"attention": "none"},
     "single-head attention": {"attention": "dot"},
     "no recurrence, no attention": {"recurrence": "none", "attention": "none"},
@@ -52,12 +66,12 @@ class Config(CharacterRun):
         validation: Fraction of the training part that is held out.
     """
 
-    data: str = "digits"
+    data: DataName = "digits"
     model: RecogniserConfig = dataclasses.field(default_factory=small_config)
     training: RecogniserTraining = TRAINING
-    variants: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0, 1, 2)
-    validation: float = 1 / 12
+    variants: Annotated[tuple[str, ...], Distinct] = ()
+    seeds: Seeds = (0, 1, 2)
+    validation: HeldOut = 1 / 12
 
 
 def get_config() -> Config:

@@ -11,9 +11,8 @@ the files were not at hand; the loader is tested on files written in their exact
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Literal
 
-from age_keras.characters.config import Confidence, RecogniserConfig, RecogniserTraining
+from age_keras.characters.config import Confidence, EmnistSplit, RecogniserConfig, RecogniserTraining, Seeds
 from age_keras.cli import run_experiment
 from experiments import digits_mnist
 
@@ -30,11 +29,11 @@ class Config(digits_mnist.SeedsConfig):
         split: Split of EMNIST. `path` is NIST's gzip.zip or matlab.zip, or the folder of its files.
     """
 
-    split: Literal["byclass", "bymerge", "balanced", "letters", "digits", "mnist"] = "balanced"
+    split: EmnistSplit = "balanced"
     model: RecogniserConfig = MODEL
     training: RecogniserTraining = TRAINING
     confidence: Confidence = CONFIDENCE
-    seeds: tuple[int, ...] = (0,)
+    seeds: Seeds = (0,)
 
 
 def get_config() -> Config:

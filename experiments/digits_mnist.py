@@ -15,7 +15,16 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from age_keras.characters.config import CharacterRun, Confidence, RecogniserConfig, RecogniserTraining, small_config
+from age_keras.characters.config import (
+    CharacterRun,
+    Confidence,
+    DataName,
+    HeldOut,
+    RecogniserConfig,
+    RecogniserTraining,
+    Seeds,
+    small_config,
+)
 from age_keras.characters.data.sources import load_characters
 from age_keras.characters.data.splits import split_parts
 from age_keras.cli import run_experiment
@@ -40,8 +49,8 @@ class SeedsConfig(CharacterRun):
     model: RecogniserConfig = dataclasses.field(default_factory=RecogniserConfig)
     training: RecogniserTraining = dataclasses.field(default_factory=RecogniserTraining)
     confidence: Confidence = dataclasses.field(default_factory=Confidence)
-    validation: float = 1 / 12
-    seeds: tuple[int, ...] = (0, 1, 2)
+    validation: HeldOut = 1 / 12
+    seeds: Seeds = (0, 1, 2)
     test_time_augmentation: bool = True
 
 
@@ -55,7 +64,7 @@ class Config(SeedsConfig):
         size: The recogniser of `model`, or a "small" one of fewer than 25,000 parameters.
     """
 
-    data: str = "digits"
+    data: DataName = "digits"
     writers: Path | None = None
     size: Literal["usual", "small"] = "usual"
 
@@ -74,8 +83,6 @@ def experiment(config: Config, name: str = "digits_mnist") -> Path:
     """Trains every seed and writes the report. Returns the report's path."""
     characters = load_characters(config.data, config.path, writers=config.writers)
     parts = split_parts(characters, config.validation, config.limit)
-    if not config.seeds:
-        raise InputError("Give at least one seed. Received: seeds=().")
 
     from age_keras.characters.model.recogniser import build_recogniser
     from age_keras.characters.training.train_seed import show_figures, train_seed

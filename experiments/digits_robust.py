@@ -12,11 +12,17 @@ import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import MinLen
 
 from age_keras.characters.config import (
     Adversary,
     CharacterRun,
     Confidence,
+    DataName,
+    Epsilon,
+    HeldOut,
     RecogniserConfig,
     RecogniserTraining,
     WarpSettings,
@@ -24,6 +30,7 @@ from age_keras.characters.config import (
 from age_keras.characters.data.sources import load_characters
 from age_keras.characters.data.splits import split_parts
 from age_keras.cli import run_experiment
+from age_keras.config.settings import AtLeastOne, Count, Distinct, Seed
 from age_keras.errors import InputError
 
 ROBUST_MODEL = RecogniserConfig(
@@ -60,19 +67,19 @@ class Config(CharacterRun):
         seed: Seed of everything random.
     """
 
-    data: str = "digits"
+    data: DataName = "digits"
     model: RecogniserConfig = ROBUST_MODEL
     training: RecogniserTraining = ROBUST_TRAINING
     adversary: Adversary = dataclasses.field(default_factory=Adversary)
     confidence: Confidence = dataclasses.field(default_factory=Confidence)
     against: tuple[Path, ...] = ()
-    attacked: int = 1000
-    epsilons: tuple[float, ...] = (0.1, 0.2, 0.3)
-    steps: int = 40
-    restarts: int = 1
+    attacked: Count = 1000
+    epsilons: Annotated[tuple[Epsilon, ...], MinLen(1), Distinct] = (0.1, 0.2, 0.3)
+    steps: AtLeastOne = 40
+    restarts: AtLeastOne = 1
     letters: Path | None = None
-    validation: float = 1 / 12
-    seed: int = 0
+    validation: HeldOut = 1 / 12
+    seed: Seed = 0
 
 
 def get_config() -> Config:

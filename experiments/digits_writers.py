@@ -13,13 +13,16 @@ times and results.
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from age_keras.characters.config import CharacterRun, RecogniserConfig, RecogniserTraining, WarpSettings
 from age_keras.characters.data.sources import load_mnist, with_mnist_writers
 from age_keras.characters.data.splits import stratified_holdout, writer_folds
 from age_keras.cli import run_experiment
+from age_keras.config.settings import Seed
 from age_keras.errors import InputError
 
 STUDENTS = 4  # The part of NIST's collection ("hsf") that high-school students wrote.
@@ -45,8 +48,8 @@ class Config(CharacterRun):
     writers: Path | None = None
     model: RecogniserConfig = MODEL
     training: RecogniserTraining = TRAINING
-    folds: int = 5
-    seed: int = 0
+    folds: Annotated[int, Ge(2)] = 5
+    seed: Seed = 0
 
 
 def get_config() -> Config:

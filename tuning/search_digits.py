@@ -15,11 +15,12 @@ from typing import Literal
 
 import tyro
 
-from age_keras.characters.config import CharacterRun, RecogniserConfig, RecogniserTraining
+from age_keras.characters.config import CharacterRun, DataName, HeldOut, RecogniserConfig, RecogniserTraining
 from age_keras.characters.data.sources import load_characters
 from age_keras.characters.data.splits import split_parts
 from age_keras.cli import exit_code
 from age_keras.config.serialization import to_dict
+from age_keras.config.settings import Seed
 from age_keras.errors import InputError
 from tuning.search_config import SearchSettings
 
@@ -39,14 +40,14 @@ class DigitsSearchConfig(SearchSettings, CharacterRun):
         seed: Seed of folds, weights, order, augmentation and oracle.
     """
 
-    data: str = "digits"
+    data: DataName = "digits"
     writers: Path | None = None
     model: RecogniserConfig = field(default_factory=RecogniserConfig)
     training: RecogniserTraining = field(default_factory=RecogniserTraining)
-    validation: float = 1 / 12
+    validation: HeldOut = 1 / 12
     space: Literal["recogniser"] = "recogniser"
     objective: Literal["error"] = "error"
-    seed: int = 0
+    seed: Seed = 0
 
 
 def search(config: DigitsSearchConfig) -> Path:

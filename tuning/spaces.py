@@ -81,13 +81,15 @@ def recogniser(
 ) -> tuple[RecogniserConfig, RecogniserTraining]:
     """The recogniser's width, sequence, cell, attention and dropout; its training's rate, decay and smoothing."""
     width = hp.Choice("width", [1.0, 0.5, 0.75, 1.5], ordered=True)
+    sequence = hp.Choice("sequence", ["columns", "rows"])
+    recurrence = hp.Choice("recurrence", ["gru", "lstm", "none"]) if model.encoder == "rnn" else model.recurrence
     model = replace(
         model,
         detail=tuple(_wide(filters, width) for filters in model.detail),
         stem=_wide(model.stem, width) if model.stem else 0,
         stages=tuple(tuple(_wide(filters, width) for filters in stage) for stage in model.stages),
-        sequence=hp.Choice("sequence", ["columns", "rows"]),
-        recurrence=hp.Choice("recurrence", ["gru", "lstm", "none"]),
+        sequence=sequence,
+        recurrence=recurrence,
         units=hp.Choice("units", [64, 32, 96], ordered=True),
         attention=hp.Choice("attention", ["multihead", "dot", "none"]),
         dropout=hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.2),

@@ -1,13 +1,39 @@
 """The settings of a recogniser, of its training and of its experiments. Nothing here imports Keras."""
 
 import dataclasses
-import numbers
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from age_keras.config.settings import Settings
+from annotated_types import Ge, Interval, MinLen
+
+from age_keras.config.settings import AtLeastOne, Count, Distinct, Fraction, Positive, Seed, Settings
 from age_keras.errors import InputError
 from age_keras.run.folder import Run
+
+EmnistSplit = Literal["byclass", "bymerge", "balanced", "letters", "digits", "mnist"]
+DataName = Literal[
+    "digits",
+    "mnist",
+    "emnist-byclass",
+    "emnist-bymerge",
+    "emnist-balanced",
+    "emnist-letters",
+    "emnist-digits",
+    "emnist-mnist",
+    "folder",
+    "iam-words",
+    "iam-lines",
+    "iam-words-text",
+    "iam-lines-text",
+]
+NotNegative = Annotated[float, Ge(0)]
+BelowOne = Annotated[float, Interval(ge=0, lt=1)]
+# What is held out of the training part: from 1 on a number of characters, below 1 their fraction.
+HeldOut = Positive
+Seeds = Annotated[tuple[Seed, ...], MinLen(1), Distinct]
+Filters = tuple[AtLeastOne, ...]
+# L∞ distance of pixels scaled to 0-1.
+Epsilon = Annotated[float, Interval(gt=0, le=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,49 +65,34 @@ class RecogniserConfig(Settings):
         InputError: A name is unknown, a size is out of range, or there is no convolution.
     """
 
-    detail: tuple[int, ...] = (16,)
-    stem: int = 32
-    stages: tuple[tuple[int, ...], ...] = ((32,), (64, 64, 96))
+    detail: Filters = (16,)
+    stem: Count = 32
+    stages: tuple[Filters, ...] = ((32,), (64, 64, 96))
     sequence: Literal["columns", "rows"] = "columns"
     encoder: Literal["rnn", "transformer"] = "rnn"
     recurrence: Literal["lstm", "gru", "none"] = "gru"
     bidirectional: bool = True
-    units: int = 64
-    blocks: int = 2
+    units: AtLeastOne = 64
+    blocks: AtLeastOne = 2
     attention: Literal["none", "dot", "multihead"] = "multihead"
-    heads: int = 4
-    dropout: float = 0.2
+    heads: AtLeastOne = 4
+    dropout: BelowOne = 0.2
     normalise: bool = True
     unroll: bool = True
 
     def __post_init__(self):
         super().__post_init__()
-        if not _are_filters(self.detail):
-            raise InputError(
-                f"`detail` is a tuple of positive numbers of filters, such as (16,). Received: detail={self.detail!r}."
-            )
-        if not isinstance(self.stages, tuple | list) or not all(map(_are_filters, self.stages)):
-            raise InputError(
-                "`stages` is a tuple of tuples of positive numbers of filters, such as ((32,), (64, 96)). "
-                f"Received: stages={self.stages!r}."
-            )
-        for name, least in (("stem", 0), ("units", 1), ("blocks", 1), ("heads", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Integral) or value < least:
-                raise InputError(f"`{name}` must be a number of at least {least}. Received: {name}={value!r}.")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"`dropout` must lie in [0, 1). Received: dropout={self.dropout}.")
         if not (self.detail or self.stem or any(self.stages)):
             raise InputError("A recogniser needs a convolution: give `detail`, `stem` or `stages`.")
-        if self.encoder == "transformer" and self.units % self.heads:
-            raise InputError(
-                "The heads of the transformer blocks must divide their width. "
-                f"Received: units={self.units}, heads={self.heads}."
-            )
-
-
-def _are_filters(value) -> bool:
-    return isinstance(value, tuple | list) and all(isinstance(n, numbers.Integral) and n > 0 for n in value)
+        if self.encoder == "rnn":
+            self.refuse_unused("with encoder=rnn", "blocks")
+        else:
+            self.refuse_unused(f"with encoder={self.encoder}", "recurrence", "unroll")
+            if self.units % self.heads:
+                raise InputError(
+                    "The heads of the transformer blocks must divide their width. "
+                    f"Received: units={self.units}, heads={self.heads}."
+                )
 
 
 def small_config() -> RecogniserConfig:
@@ -108,15 +119,22 @@ class WarpSettings(Settings):
         erase_side: Longest side of that box as a fraction of the image's side.
     """
 
-    rotation: float = 8.0
-    zoom: float = 0.08
-    shear: float = 0.1
-    shift: float = 0.05
-    elastic: float = 0.6
-    elastic_grid: int = 5
-    width: float = 0.0
-    erase: float = 0.0
-    erase_side: float = 0.3
+    rotation: Annotated[float, Interval(ge=0, le=180)] = 8.0
+    zoom: BelowOne = 0.08
+    shear: Annotated[float, Interval(ge=0, le=2)] = 0.1
+    shift: BelowOne = 0.05
+    elastic: NotNegative = 0.6
+    elastic_grid: Annotated[int, Interval(ge=2, le=28)] = 5
+    width: Fraction = 0.0
+    erase: Fraction = 0.0
+    erase_side: Annotated[float, Interval(ge=0.1, le=1)] = 0.3
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.elastic == 0:
+            self.refuse_unused("with elastic=0", "elastic_grid")
+        if self.erase == 0:
+            self.refuse_unused("with erase=0", "erase_side")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,34 +161,24 @@ class RecogniserTraining(Settings):
         InputError: A name is unknown, or a number is out of range.
     """
 
-    epochs: int = 40
-    batch_size: int = 128
+    epochs: AtLeastOne = 40
+    batch_size: AtLeastOne = 128
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 5e-3
-    momentum: float = 0.0
-    weight_decay: float = 0.02
+    learning_rate: Positive = 5e-3
+    momentum: BelowOne = 0.0
+    weight_decay: NotNegative = 0.02
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
-    label_smoothing: float = 0.05
-    ema: float = 0.999
+    label_smoothing: BelowOne = 0.05
+    ema: BelowOne = 0.999
     augment: bool = True
     warp: WarpSettings = dataclasses.field(default_factory=lambda: WarpSettings(width=0.6))
     keep: Literal["last", "best"] = "last"
-    patience: int = 0
+    patience: Count = 0
 
     def __post_init__(self):
         super().__post_init__()
-        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
-            value = getattr(self, name)
-            if value < least:
-                raise InputError(f"`{name}` must be at least {least}. Received: {name}={value}.")
-        if self.learning_rate <= 0:
-            raise InputError(f"`learning_rate` must be positive. Received: learning_rate={self.learning_rate}.")
-        for name in ("momentum", "label_smoothing", "ema"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise InputError(f"`{name}` must lie in [0, 1). Received: {name}={value}.")
-        if self.momentum and self.optimizer != "sgd":
-            raise InputError(f"`momentum` has an effect with optimizer='sgd' only. Received: momentum={self.momentum}.")
+        if self.optimizer != "sgd":
+            self.refuse_unused(f"with optimizer={self.optimizer}", "momentum")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,15 +193,8 @@ class Confidence(Settings):
         InputError: A fraction is out of range.
     """
 
-    coverage: float = 0.999
-    accuracy: float = 0.9995
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.coverage < 1:
-            raise InputError(f"`coverage` must lie between 0 and 1. Received: coverage={self.coverage}.")
-        if not 0 < self.accuracy <= 1:
-            raise InputError(f"`accuracy` must lie in (0, 1]. Received: accuracy={self.accuracy}.")
+    coverage: Annotated[float, Interval(gt=0, lt=1)] = 0.999
+    accuracy: Annotated[float, Interval(gt=0, le=1)] = 0.9995
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,11 +213,16 @@ class Adversary(Settings):
     """
 
     kind: Literal["fgsm", "pgd", "growing"] = "growing"
-    epsilon: float = 0.3
-    steps: int = 5
-    step_size: float | None = None
-    warm_up: float = 0.2
-    clean: float = 0.0
+    epsilon: Epsilon = 0.3
+    steps: AtLeastOne = 5
+    step_size: Positive | None = None
+    warm_up: Fraction = 0.2
+    clean: BelowOne = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.kind == "fgsm":
+            self.refuse_unused("with kind=fgsm", "steps")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -232,7 +238,7 @@ class CharacterRun(Settings):
     """
 
     path: Path | None = None
-    limit: int = 0
+    limit: Count = 0
     runs: Path = Path("runs")
     run: str | None = None
     fresh: bool = False

@@ -24,7 +24,6 @@ CLASSES = {
     "digits": tuple(_DIGITS),
     "mnist": tuple(_DIGITS),
 }
-SPLITS = tuple(CLASSES)
 
 _HOW = (
     "EMNIST is at https://www.nist.gov/itl/products-and-services/emnist-dataset: download gzip.zip (or matlab.zip) and "
@@ -46,14 +45,14 @@ def load_emnist(path: str | Path | None, split: str = "balanced") -> Characters:
         InputError: an unknown split, or files that are missing; it says where to get them.
     """
     if split not in CLASSES:
-        raise InputError(f"EMNIST has no split {split!r}; it has {', '.join(SPLITS)}.")
+        raise InputError(f"EMNIST has no split {split!r}; it has {', '.join(CLASSES)}.")
     if path is None or not Path(path).exists():
         raise InputError(f"EMNIST's files are missing{'' if path is None else f' at {path}'}. {_HOW}")
     path = Path(path)
     if path.is_dir():
         parts = _from_folder(path, split)
     elif path.suffix == ".mat":
-        named = next((s for s in SPLITS if path.stem.startswith(f"emnist-{s}")), split)
+        named = next((s for s in CLASSES if path.stem.startswith(f"emnist-{s}")), split)
         if named != split:
             raise InputError(f"{path} is EMNIST's split {named!r}, not {split!r}; give emnist-{split}.mat.")
         parts = _from_mat(path.read_bytes(), path)

@@ -1,12 +1,14 @@
 """Sets of characters by name: one way to load MNIST, EMNIST, scikit-learn's digits, IAM, or a folder per class."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
+from age_keras.characters.config import DataName
 from age_keras.characters.data.array_files import find_idx, read_idx, read_npz
 from age_keras.characters.data.characters import Characters, join_published
-from age_keras.characters.data.emnist import SPLITS, load_emnist
+from age_keras.characters.data.emnist import load_emnist
 from age_keras.characters.data.iam import load_iam
 from age_keras.characters.data.images import load_folder
 from age_keras.characters.data.splits import stratified_holdout
@@ -19,7 +21,7 @@ IAM = {
     "iam-words-text": ("words", "text"),
     "iam-lines-text": ("lines", "text"),
 }
-NAMES = ("digits", "mnist", *(f"emnist-{s}" for s in SPLITS), "folder", *IAM)
+NAMES = get_args(DataName)
 
 _HOW_MNIST = (
     "Give --path: mnist.npz (https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz) or the folder of "
@@ -54,8 +56,8 @@ def load_characters(
         characters = load_sklearn(image_size)
     elif name == "mnist":
         characters = load_mnist(path)
-    elif name.startswith("emnist"):
-        characters = load_emnist(path, name.removeprefix("emnist").removeprefix("-") or "balanced")
+    elif name.startswith("emnist-"):
+        characters = load_emnist(path, name.removeprefix("emnist-"))
     elif name == "folder":
         characters = load_folder(path, image_size)
     elif name in IAM:

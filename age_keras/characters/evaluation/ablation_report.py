@@ -11,6 +11,8 @@ from age_keras.characters.evaluation.classification import mean_interval
 from age_keras.characters.evaluation.figures import save_differences
 from age_keras.files import atomic_write, write_json
 
+DIFFERENCE = ("Difference", "DifferenceLow", "DifferenceHigh")
+
 
 def write_ablation_report(folder: Path, data: str, rows: Mapping[str, Mapping[int, dict]], epochs: int) -> Path:
     """Writes report.md, metrics.json, ablation.csv and figures/differences.png into a run's folder.
@@ -30,21 +32,16 @@ def write_ablation_report(folder: Path, data: str, rows: Mapping[str, Mapping[in
     errors = {name: np.array([100 * rows[name][s]["error"] for s in seeds]) for name in rows}
     frame = pd.DataFrame(
         [
-            {
-                "Variant": name,
-                "Parameters": rows[name][seeds[0]]["parameters"],
-                **dict(zip(("Error", "Low", "High"), mean_interval(errors[name]), strict=True)),
-                **dict(
-                    zip(
-                        ("Difference", "DifferenceLow", "DifferenceHigh"),
-                        mean_interval(errors[name] - errors[whole]),
-                        strict=True,
-                    )
-                ),
-                "Epoch": float(np.median([rows[name][s]["seconds"] for s in seeds])),
-            }
+            (
+                name,
+                rows[name][seeds[0]]["parameters"],
+                *mean_interval(errors[name]),
+                *mean_interval(errors[name] - errors[whole]),
+                float(np.median([rows[name][s]["seconds"] for s in seeds])),
+            )
             for name in rows
-        ]
+        ],
+        columns=["Variant", "Parameters", "Error", "Low", "High", *DIFFERENCE, "Epoch"],
     )
     with atomic_write(folder / "ablation.csv") as file:
         frame.to_csv(file, index=False)
@@ -54,7 +51,7 @@ def write_ablation_report(folder: Path, data: str, rows: Mapping[str, Mapping[in
         save_differences(
             folder / "figures" / "differences.png",
             others,
-            frame[1:][["Difference", "DifferenceLow", "DifferenceHigh"]].to_numpy(),
+            frame[1:][list(DIFFERENCE)].to_numpy(),
             "difference in error from the whole model (percentage points), 95 %",
             f"What each part adds, {data}",
         )

@@ -3,14 +3,16 @@
 import gzip
 import io
 import zipfile
+from typing import get_args
 
 import numpy as np
 import pytest
 from idx_files import write_idx
 
+from age_keras.characters.config import EmnistSplit
 from age_keras.characters.data.array_files import read_idx
 from age_keras.characters.data.characters import Characters
-from age_keras.characters.data.emnist import CLASSES, SPLITS, load_emnist
+from age_keras.characters.data.emnist import CLASSES, load_emnist
 from age_keras.characters.data.sources import load_characters, load_mnist, load_sklearn, with_mnist_writers
 from age_keras.characters.data.splits import split_parts, stratified_holdout, writer_folds, writer_holdout
 from age_keras.errors import InputError
@@ -104,7 +106,7 @@ def _write_emnist(folder, split, suffix=".gz"):
         write_idx(folder / f"emnist-{split}-{part}-labels-idx1-ubyte{suffix}", labels)
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", CLASSES)
 def test_emnist_from_idx_is_upright_with_labels_from_zero(tmp_path, split):
     _write_emnist(tmp_path, split)
     found = load_emnist(tmp_path, split)
@@ -117,7 +119,7 @@ def test_emnist_from_idx_is_upright_with_labels_from_zero(tmp_path, split):
 
 def test_emnist_class_counts_are_the_published_ones():
     counts = {"byclass": 62, "bymerge": 47, "balanced": 47, "letters": 26, "digits": 10, "mnist": 10}
-    assert {s: len(CLASSES[s]) for s in SPLITS} == counts
+    assert {s: len(names) for s, names in CLASSES.items()} == counts == {s: counts[s] for s in get_args(EmnistSplit)}
 
 
 def test_emnist_from_the_archive_in_a_folder_as_nist_packs_it(tmp_path):

@@ -12,7 +12,7 @@ from age_keras.characters.model.calibrated_softmax import CalibratedSoftmax
 from age_keras.characters.model.recogniser import build_recogniser, logits_model
 from age_keras.errors import InputError
 
-TINY = {"detail": (), "stem": 4, "stages": ((4,), (6,)), "units": 8, "heads": 2, "blocks": 1}
+TINY = {"detail": (), "stem": 4, "stages": ((4,), (6,)), "units": 8, "heads": 2}
 
 
 def _images(count=3, side=28, channels=1):
@@ -172,12 +172,12 @@ def test_too_few_classes_or_pixels_are_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"detail": 16}, r"`detail`.*detail=16"),
+        ({"detail": 16}, r"`detail` must be a tuple.*detail=16"),
         ({"detail": (16, 0)}, "`detail`"),
         ({"stages": (32, 64)}, "`stages`"),
         ({"stages": ((32,), (-1,))}, "`stages`"),
         ({"stem": -1}, "`stem`"),
-        ({"units": 0}, "`units` must be a number of at least 1. Received: units=0"),
+        ({"units": 0}, "`units` must be a whole number of at least 1. Received: units=0"),
         ({"heads": 1.5}, "`heads`"),
         ({"blocks": 0}, "`blocks`"),
         ({"dropout": 1.0}, "`dropout`"),
