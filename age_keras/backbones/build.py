@@ -21,21 +21,21 @@ def build_backbone(
     """Builds a flat functional feature extractor.
 
     Args:
-        name: a registered name.
-        image_size: the side of the square input, in pixels. Defaults to the published one.
+        name: A registered name.
+        image_size: The side of the square input, in pixels. Defaults to the published one.
         channels: 1 (grey, repeated inside the model) or 3 (RGB).
         weights: None (random), `imagenet` or another name of `spec.weights` (downloaded), or a file: Keras weights or
             model, or a published PyTorch checkpoint of the family.
         preprocessing: `native` takes pixels 0-255 and does the family's own preprocessing; `published` divides by 255
             and does nothing else, as the published study did; `none` takes what the first convolution should see, but
             pixels 0-255 for `efficientnetv2_m` and `mobilenetv3_small`, which rescale inside.
-        **architecture: given to the build function, e.g. `drop_path_rate`.
+        **architecture: Given to the build function, e.g. `drop_path_rate`.
 
     Returns:
         A model from (N, image_size, image_size, channels) to (N, h, w, C), or tokens (N, T, C).
 
     Raises:
-        InputError: unknown name, size that does not fit, weights that do not exist or do not fit.
+        InputError: Unknown name, size that does not fit, weights that do not exist or do not fit.
     """
     spec = get_spec(name)
     image_size = spec.image_size if image_size is None else image_size

@@ -36,12 +36,12 @@ class WeightSource:
     Attributes:
         location: A Hugging Face hub repository, the address (`https://...`) of the folder that the file is in, or the
             name of the library that brings the weights.
-        filename: the file in that repository or folder.
-        revision: the pinned commit in that repository, or the release that the address names.
-        sha256: of the file, or its first digits as far as they are published; checked after the download. Defaults to
-            none known.
+        filename: The file in that repository or folder.
+        revision: The pinned commit in that repository, or the release that the address names.
+        sha256: SHA-256 of the file, or its first digits as far as they are published; checked after the download.
+            Defaults to "", not known.
         licence: SPDX identifier, or a plain name, of the weights' licence.
-        commercial: whether that licence allows commercial use. Defaults to True.
+        commercial: Whether that licence allows commercial use. Defaults to True.
         loader: `(model, spec)`, loads the weights of a library that downloads its own into a model of this backbone.
             Defaults to None: the file is downloaded and read.
     """
@@ -60,33 +60,33 @@ class BackboneSpec:
     """The facts of one backbone.
 
     Attributes:
-        name: lower case, family and size: `resnet50`, `swinv2_tiny`.
-        family: the family's name; one file each.
-        image_size: the side, in pixels, that the published weights were trained at.
-        min_image_size: the smallest side that builds.
-        size_multiple: sides must be multiples of this. Defaults to 1.
+        name: Lower case, family and size: `resnet50`, `swinv2_tiny`.
+        family: The family's name; one file each.
+        image_size: The side, in pixels, that the published weights were trained at.
+        min_image_size: The smallest side that builds.
+        size_multiple: Sides must be multiples of this. Defaults to 1.
         size_rule: Raises `InputError` for a side that does not fit for another reason. Defaults to None: there is none.
-        mean, std: what the first layer expects: (pixel / 255 - mean) / std, per RGB channel.
+        mean, std: What the first layer expects: (pixel / 255 - mean) / std, per RGB channel.
         channel_order: `rgb` or `bgr` ("caffe" preprocessing).
-        cam_layer: the layer whose output Grad-CAM reads: (N, h, w, C), or tokens (N, T, C).
-        class_tokens: how many leading tokens of the output are not places on the page. Defaults to 0.
-        tokens: whether the output is tokens (N, T, C) rather than a map (N, h, w, C). Tokens fold into a square grid,
+        cam_layer: The layer whose output Grad-CAM reads: (N, h, w, C), or tokens (N, T, C).
+        class_tokens: How many leading tokens of the output are not places on the page. Defaults to 0.
+        tokens: Whether the output is tokens (N, T, C) rather than a map (N, h, w, C). Tokens fold into a square grid,
             row by row, after the class tokens.
-        cut_points: layers that end a block, from input to output. The unfreeze ratio and the frozen prefix cut there.
+        cut_points: Layers that end a block, from input to output. The unfreeze ratio and the frozen prefix cut there.
             A build may name them by a pattern; the empty tuple means "any layer".
-        weights: published weights by name; `imagenet` is the usual one.
-        weight_map: how the names in published PyTorch checkpoints differ from the names of our layers (see
+        weights: Published weights by name; `imagenet` is the usual one.
+        weight_map: How the names in published PyTorch checkpoints differ from the names of our layers (see
             `checkpoints/weight_map.py`); None where only Keras files fit.
-        parameters: trainable ones of the backbone without any classifier, in the published configuration; the papers
+        parameters: Trainable ones of the backbone without any classifier, in the published configuration; the papers
             count so too, without the running statistics of batch normalisation.
-        paper_parameters: in millions and with its classifier of 1,000 classes, as the paper states them; 0 where it
+        paper_parameters: In millions and with its classifier of 1,000 classes, as the paper states them; 0 where it
             does not.
-        gflops: multiply-adds of one image at `image_size`, in 10^9, counted in our graph (`prefix/flops.py`):
+        gflops: Multiply-adds of one image at `image_size`, in 10^9, counted in our graph (`prefix/flops.py`):
             convolutions and matrix products, those of attention too, which some papers leave out.
-        licence: of the code the build uses.
-        paper: where the architecture is published.
-        note: what a user should know before choosing it.
-        small: fit for training on a CPU.
+        licence: Licence of the code the build uses.
+        paper: Where the architecture is published.
+        note: What a user should know before choosing it.
+        small: Fit for training on a CPU.
     """
 
     name: str

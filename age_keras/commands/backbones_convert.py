@@ -18,11 +18,11 @@ def main(
     Load it with `keras.saving.load_model(OUT)` after `import age_keras.backbones.layers`.
 
     Args:
-        name: a name that `age-keras backbones list` shows.
-        checkpoint: a .safetensors, .pth, .pt, .bin or .npz file with the published names; or a Keras file. No code in
+        name: A name that `age-keras backbones list` shows.
+        checkpoint: A .safetensors, .pth, .pt, .bin or .npz file with the published names; or a Keras file. No code in
             it is run.
-        out: the file to write, ending in .keras.
-        image_size: the side of the input in pixels. Defaults to the published one. Tables of positions are interpolated
+        out: The file to write, ending in .keras.
+        image_size: The side of the input in pixels. Defaults to the published one. Tables of positions are interpolated
             from a PyTorch checkpoint; a Keras file must be of this size where it has any.
         preprocessing: `native` takes pixels 0-255, `none` what the first convolution expects (pixels 0-255 too for
             efficientnetv2_m and mobilenetv3_small, which rescale inside).

@@ -7,7 +7,7 @@ def main(format: Literal["md", "csv", "json"] = "md") -> None:
     """Lists the registered backbones.
 
     Args:
-        format: a Markdown table, CSV, or JSON with every fact.
+        format: A Markdown table, CSV, or JSON with every fact.
     """
     from age_keras.backbones.listing import rendered
 

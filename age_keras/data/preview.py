@@ -21,17 +21,17 @@ def choose_patches(
     """Chooses patches at random: of as many pages as there are, then more of each.
 
     Args:
-        folder: a folder of pages, with or without labels.
-        labels: its labels file, or None to find it.
-        settings: how pages become patches.
-        count: patches to choose.
-        seed: of the choice.
+        folder: A folder of pages, with or without labels.
+        labels: Its labels file, or None to find it.
+        settings: How pages become patches.
+        count: Patches to choose.
+        seed: Seed of the choice.
 
     Returns:
         uint8 (N, S, S, C), N is `count` or less if the pages have no more, and a line for each patch.
 
     Raises:
-        InputError: if no page can be read.
+        InputError: If no page can be read.
     """
     samples = read_samples(folder, labels, skip_bad=True, require_age=False)
     pages: list[tuple[str, Page]] = []
@@ -74,11 +74,11 @@ def write_contact_sheet(
     """Draws a PNG with a row for each patch: the original, framed, then its views.
 
     Args:
-        path: the PNG file.
+        path: The PNG file.
         originals: uint8 (N, H, W, C).
-        views: for each, uint8 (N, H, W, C).
-        labels: a line for each patch.
-        title: above all.
+        views: One array per view, uint8 (N, H, W, C).
+        labels: A line for each patch.
+        title: Above all.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

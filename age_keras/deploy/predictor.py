@@ -24,13 +24,13 @@ class PagePrediction:
     """The answer for one page.
 
     Attributes:
-        page: the image's path.
-        age: years.
-        lower, upper: the interval, years; None where the model has nothing to base one on.
-        coverage: fraction of writers whose age the interval is made to hold, e.g. 0.9.
-        patches: how many were used.
-        blank: the page has no patch with ink; the answer means nothing.
-        error: why there is no answer, or None.
+        page: The image's path.
+        age: Years.
+        lower, upper: The interval, years; None where the model has nothing to base one on.
+        coverage: Fraction of writers whose age the interval is made to hold, e.g. 0.9.
+        patches: How many were used.
+        blank: The page has no patch with ink; the answer means nothing.
+        error: Why there is no answer, or None.
     """
 
     page: str
@@ -47,10 +47,10 @@ class Predictor:
     """A saved age model, ready to answer.
 
     Args:
-        path: a `.keras` file from a run's `checkpoints/`.
+        path: A `.keras` file from a run's `checkpoints/`.
 
     Raises:
-        InputError: there is no such file, or it is no age model.
+        InputError: There is no such file, or it is no age model.
 
     Example:
         >>> pages = Predictor("runs/demo/1a2b3c4d/checkpoints/resnet10.keras").predict(["page.tif"])
@@ -73,14 +73,14 @@ class Predictor:
         """Predicts the ages of pages.
 
         Args:
-            pages: images, or folders of images.
-            coverage: of the intervals, in (0, 1).
+            pages: Images, or folders of images.
+            coverage: Coverage of the intervals, in (0, 1).
 
         Returns:
             One answer a page, in the order given; a page that cannot be read has an `error` instead of an age.
 
         Raises:
-            InputError: a path does not exist or holds no image.
+            InputError: A path does not exist or holds no image.
         """
         return [self.predict_page(path, coverage) for path in samples_of(pages).paths]
 

@@ -15,11 +15,11 @@ class AttentionRollout:
     """Of one model; its attention layers' inputs are tapped once and the whole is traced once.
 
     Args:
-        model: with global attention.
-        class_tokens: tokens before those of places.
+        model: A model with global attention.
+        class_tokens: Tokens before those of places.
 
     Raises:
-        InputError: the model has no global attention.
+        InputError: The model has no global attention.
     """
 
     def __init__(self, model: keras.Model, class_tokens: int):

@@ -31,11 +31,11 @@ class Explainer:
     """Explains one model; everything is built and traced once.
 
     Args:
-        model: pixels 0-255 (N, S, S, C) to years (N, 1), or (N, 3) with the median in column 1. Flat or nested.
-        backbone: a registered name or its facts, which say which layers to read. Defaults to None: give `layers`.
-        layers: names of the layers to read, fused where there are several. Defaults to the backbone's.
-        fused: how many of the backbone's layers to fuse. Defaults to 1, its last feature map alone.
-        batch_size: of the calls. Defaults to 16.
+        model: Pixels 0-255 (N, S, S, C) to years (N, 1), or (N, 3) with the median in column 1. Flat or nested.
+        backbone: A registered name or its facts, which say which layers to read. Defaults to None: give `layers`.
+        layers: Names of the layers to read, fused where there are several. Defaults to the backbone's.
+        fused: How many of the backbone's layers to fuse. Defaults to 1, its last feature map alone.
+        batch_size: Batch size of the calls. Defaults to 16.
 
     Example:
         >>> from age_keras.deploy.predictor import Predictor
@@ -96,23 +96,23 @@ class Explainer:
         model's answer less its answer for empty paper, in years. The other maps have no unit; `page.py` fits one.
 
         Args:
-            patches: pixels 0-255, (P, S, S, C).
+            patches: Pixels 0-255, (P, S, S, C).
             method: `grad_cam` (Selvaraju et al. 2017), `grad_cam_plus_plus` (Chattopadhay et al. 2018), `score_cam`
                 (Wang et al. 2020; what a mask hides becomes paper, not black), `saliency` (Simonyan et al. 2013, times
                 the pixel less paper), `smooth_grad` (Smilkov et al. 2017, of the same) or `attention_rollout` (Abnar
                 and Zuidema 2020; unsigned, only for ViTs with global attention).
-            paper: colour of empty paper, a grey level or (C,). Defaults to the median of all patches. `np.nan` gives
+            paper: Colour of empty paper, a grey level or (C,). Defaults to the median of all patches. `np.nan` gives
                 the classical maps, without reference: sums of weighted activations, and the gradient alone.
-            max_channels: masks a patch and layer for `score_cam`, those that vary most ("Faster Score-CAM").
-            samples: noisy copies a patch for `smooth_grad`.
-            noise: their standard deviation, as a fraction of the patch's range of grey levels.
-            seed: of the noise.
+            max_channels: Masks a patch and layer for `score_cam`, those that vary most ("Faster Score-CAM").
+            samples: Noisy copies a patch for `smooth_grad`.
+            noise: Their standard deviation, as a fraction of the patch's range of grey levels.
+            seed: Seed of the noise.
 
         Returns:
             float32 (P, S, S); positive is older, negative younger. Attention is not negative and each map sums to 1.
 
         Raises:
-            InputError: the model has no such map.
+            InputError: The model has no such map.
         """
         patches = np.asarray(patches)
         if patches.shape[1:] != (self.side, self.side, self.channels):

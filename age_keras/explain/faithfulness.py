@@ -29,16 +29,17 @@ class Faithfulness:
     """How a method's maps of a model did.
 
     Attributes:
-        backbone, method: names.
-        deletion: years that the answer falls below erasing in random order when what looks older goes first; the mean
+        backbone, method: Names.
+        deletion: Years that the answer falls below erasing in random order when what looks older goes first; the mean
             over the steps and patches. For attention: how much farther the answer moves, either way. Chance is 0.
-        insertion: years that the answer rises above inserting in random order when what looks older comes first.
-        deletion_error, insertion_error: standard errors over the patches.
-        ink_fraction: of the map, on ink. ink_area: fraction of the patches that ink takes: what chance gives.
-        randomised: correlation with the maps of the same model with shuffled weights: high is bad.
-        shifted: correlation with the maps of the patches moved by a thirtieth of their side: low is bad.
-        curves: mean answers in years after each step: `older_first`, `younger_first`, `random`; (STEPS + 1,).
-        patches: how many it was measured on.
+        insertion: Years that the answer rises above inserting in random order when what looks older comes first.
+        deletion_error, insertion_error: Standard errors over the patches.
+        ink_fraction: Fraction of the map that lies on ink.
+        ink_area: Fraction of the patches that is ink, which is what chance gives.
+        randomised: Correlation with the maps of the same model with shuffled weights: high is bad.
+        shifted: Correlation with the maps of the patches moved by a thirtieth of their side: low is bad.
+        curves: Mean answers in years after each step: `older_first`, `younger_first`, `random`; (STEPS + 1,).
+        patches: How many it was measured on.
     """
 
     backbone: str
@@ -83,11 +84,11 @@ def faithfulness(
     """Tests methods on a model.
 
     Args:
-        explainer: of the model.
+        explainer: Explainer of the model.
         patches: uint8 (P, S, S, C), with ink; a dozen give a fair picture.
-        paper: colour of the paper. Defaults to the median of the patches.
-        methods: to test. Defaults to all signed ones.
-        seed: of the random orders and of the shuffled weights.
+        paper: Colour of the paper. Defaults to the median of the patches.
+        methods: Methods to test. Defaults to all signed ones.
+        seed: Seed of the random orders and of the shuffled weights.
     """
     patches = np.asarray(patches)
     paper = np.broadcast_to(np.median(patches, (0, 1, 2)) if paper is None else paper, patches.shape[-1:])

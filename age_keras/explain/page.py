@@ -22,19 +22,19 @@ class PageMap:
     """The map of a page.
 
     Attributes:
-        path: the page's file.
-        method: of the patches' maps.
-        age: the model's answer, in years: the mean over the patches.
-        values: float32 (H, W) on the scaled page: years that 1 % of the page's area adds where it looks like this
+        path: The page's file.
+        method: Method of the patches' maps.
+        age: The model's answer, in years: the mean over the patches.
+        values: Float32 (H, W) on the scaled page: years that 1 % of the page's area adds where it looks like this
             place; their mean times 100 is the whole map's effect. NaN where no patch lies. Without `in_years` the
             values are only to be compared with one another.
-        near_ink: float32 (H, W): 1 on ink, falling to 0 on paper without ink nearby.
-        in_years: whether erasing ink changes the answer as the map says, so that its scale could be fitted.
-        agreement: correlation of the change that the map predicts with that which erasing makes, -1 to 1.
+        near_ink: Float32 (H, W): 1 on ink, falling to 0 on paper without ink nearby.
+        in_years: Whether erasing ink changes the answer as the map says, so that its scale could be fitted.
+        agreement: Correlation of the change that the map predicts with that which erasing makes, -1 to 1.
         signed: False for attention, which has no younger side.
-        patch_ages: float32 (P,), years. boxes: int32 (P, 4): x, y, width, height on the scaled page.
-        influence: float32 (P,): years that the patch adds to the answer, against the page without it.
-        blank: the page has no ink that the model could have read.
+        patch_ages: Float32 (P,), years. boxes: int32 (P, 4): x, y, width, height on the scaled page.
+        influence: Float32 (P,): years that the patch adds to the answer, against the page without it.
+        blank: The page has no ink that the model could have read.
     """
 
     path: Path
@@ -82,14 +82,14 @@ def explain_page(
     """Explains a page.
 
     Args:
-        explainer: of the model.
-        path: the page's image.
-        settings: how the model's patches are cut.
-        method: see `Explainer.maps`.
-        **options: for `Explainer.maps`.
+        explainer: Explainer of the model.
+        path: The page's image.
+        settings: How the model's patches are cut.
+        method: See `Explainer.maps`.
+        **options: Further arguments of `Explainer.maps`.
 
     Raises:
-        InputError: the page cannot be decoded, or the model has no such map.
+        InputError: The page cannot be decoded, or the model has no such map.
     """
     pixels = scale_page(path, settings)
     page = cut_scaled(pixels, settings)
@@ -120,9 +120,9 @@ def stitch(maps: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.nda
     """Lays patch maps over the page; where several overlap, the one whose middle is nearer weighs more.
 
     Args:
-        maps: float32 (P, S, S).
-        boxes: int32 (P, 4): x, y, width, height on the page.
-        size: width and height of the page.
+        maps: Float32 (P, S, S).
+        boxes: Int32 (P, 4): x, y, width, height on the page.
+        size: Width and height of the page.
 
     Returns:
         float32 (height, width): weighted means; NaN where no patch lies.
@@ -145,7 +145,7 @@ def years_per_unit(
     """The scale of maps in years, by erasing to paper colour: each quarter, all older places and all younger ones.
 
     Args:
-        explainer: of the model.
+        explainer: Explainer of the model.
         patches: uint8 (P, S, S, C). maps: (P, S, S), signed.
         paper: (C,).
 

@@ -55,9 +55,9 @@ def page_picture(page: PageMap, settings: PageSettings, title: str = "") -> Imag
     """The tinted scan with the strongest patches framed; to its right the answer, the scale and these patches.
 
     Args:
-        page: the map.
-        settings: how the model's patches are cut.
-        title: a line above all, e.g. the model's name.
+        page: The map.
+        settings: How the model's patches are cut.
+        title: A line above all, e.g. the model's name.
     """
     scan = tinted_scan(page, settings)
     unit = max(16, scan.width // 45)  # of type and rules, so that pages of any size look alike

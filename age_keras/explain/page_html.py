@@ -26,10 +26,10 @@ def write_html(page: PageMap, settings: PageSettings, path: Path, title: str = "
     browser draws it, so that its strength and its part on bare paper can be chosen there and values be read off.
 
     Args:
-        page: the map.
-        settings: how the model's patches are cut.
-        path: of the file.
-        title: e.g. the model's name.
+        page: The map.
+        settings: How the model's patches are cut.
+        path: Path of the file.
+        title: E.g. the model's name.
     """
     scan = decode_page(page.path, 3)
     levels = np.nan_to_num(page.values / page.limit).clip(-1, 1)

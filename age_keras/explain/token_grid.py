@@ -18,7 +18,7 @@ def fold_tokens(x: tf.Tensor, class_tokens: int = 0) -> tf.Tensor:
     """Tokens (N, class_tokens + h * h, C) to a grid (N, h, h, C); a map (N, h, w, C) stays as it is.
 
     Raises:
-        ValueError: the tokens do not fill a square.
+        ValueError: The tokens do not fill a square.
     """
     if x.shape.rank == 4:
         return x
@@ -46,12 +46,12 @@ def cam_layers(model: keras.Model, spec: BackboneSpec, count: int = 1) -> tuple[
     resolution; where all blocks have one resolution (plain ViTs), blocks at even distances below.
 
     Args:
-        model: built on this backbone.
-        spec: the backbone's facts.
-        count: how many layers, at most. Defaults to 1.
+        model: Built on this backbone.
+        spec: The backbone's facts.
+        count: How many layers, at most. Defaults to 1.
 
     Raises:
-        InputError: the model has not this backbone's layers.
+        InputError: The model has not this backbone's layers.
     """
     present = {layer.name for layer in model.layers}
     if spec.cam_layer not in present:
@@ -91,14 +91,14 @@ def tapped(model: keras.Model, layers: Sequence[str]) -> keras.Model:
     nested model is then called with its tap at its place in a copy of the outer graph that shares all layers.
 
     Args:
-        model: functional or sequential.
-        layers: names, of the model's own layers or of those of nested models.
+        model: Functional or sequential.
+        layers: Names, of the model's own layers or of those of nested models.
 
     Returns:
         A model whose outputs are the model's own output and then each layer's.
 
     Raises:
-        InputError: there is no such layer.
+        InputError: There is no such layer.
     """
     for name in layers:
         own = {layer.name for layer in model.layers}

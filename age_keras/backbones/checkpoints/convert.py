@@ -27,17 +27,17 @@ def convert(
     """Builds a backbone, loads a file into it and saves it.
 
     Args:
-        name: a registered name.
-        checkpoint: a published PyTorch checkpoint or a Keras file.
-        out: the `.keras` file to write.
-        image_size: the side of the input in pixels. Defaults to the published one.
-        preprocessing: see `build_backbone`.
+        name: A registered name.
+        checkpoint: A published PyTorch checkpoint or a Keras file.
+        out: The `.keras` file to write.
+        image_size: The side of the input in pixels. Defaults to the published one.
+        preprocessing: See `build_backbone`.
 
     Returns:
         The model that was saved.
 
     Raises:
-        InputError: a wrong name, size or suffix, a checkpoint that does not fit, or a file that cannot be written.
+        InputError: A wrong name, size or suffix, a checkpoint that does not fit, or a file that cannot be written.
     """
     spec = get_spec(name)
     if out.suffix != ".keras":

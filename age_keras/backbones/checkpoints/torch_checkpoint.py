@@ -40,7 +40,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     """Reads a checkpoint's state dict.
 
     Args:
-        path: a `.safetensors` file; a `.pth`, `.pt`, `.bin` or `.pth.tar` file as `torch.save` writes it, the zip
+        path: A `.safetensors` file; a `.pth`, `.pt`, `.bin` or `.pth.tar` file as `torch.save` writes it, the zip
             format or the one before PyTorch 1.6; or an `.npz` file (arrays named as the parameters, with or without a
             leading `state/`).
 
@@ -50,7 +50,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         the averaged weights come first.
 
     Raises:
-        InputError: no such file, another format, a pickle with anything but tensors, a file that ends too early.
+        InputError: No such file, another format, a pickle with anything but tensors, a file that ends too early.
     """
     path = Path(path)
     if not path.is_file():
@@ -200,9 +200,9 @@ class _TensorUnpickler(pickle.Unpickler):
     """Unpickles tensors and plain containers; whatever else a pickle names is an error.
 
     Args:
-        file: where the pickle begins.
-        path: named in errors.
-        read: the bytes of a storage, by its key and its size in bytes.
+        file: Where the pickle begins.
+        path: Named in errors.
+        read: The bytes of a storage, by its key and its size in bytes.
     """
 
     def __init__(self, file, path: Path, read: Callable[[str, int], bytes] | None = None):

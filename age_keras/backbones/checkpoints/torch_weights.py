@@ -36,13 +36,13 @@ def load_torch_weights(
     """Assigns a state dict to a model, all of it or nothing.
 
     Args:
-        model: a flat model whose layers are named as the published modules.
-        state: parameter names and arrays, as `read_checkpoint` returns them.
-        weight_map: how the names differ. Defaults to not at all.
-        source: what the state came from, named in errors.
+        model: A flat model whose layers are named as the published modules.
+        state: Parameter names and arrays, as `read_checkpoint` returns them.
+        weight_map: How the names differ. Defaults to not at all.
+        source: What the state came from, named in errors.
 
     Raises:
-        InputError: lists the tensors that nothing uses, the variables that no tensor fills, and the wrong shapes.
+        InputError: Lists the tensors that nothing uses, the variables that no tensor fills, and the wrong shapes.
     """
     weight_map = weight_map or WeightMap()
     state = _mapped(state, weight_map)

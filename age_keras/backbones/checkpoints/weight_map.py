@@ -31,11 +31,11 @@ class WeightMap:
     """How the names in a family's published checkpoints differ from the names of our layers.
 
     Attributes:
-        ignore: patterns (whole name) of tensors that are left out on purpose: classifiers, buffers.
+        ignore: Patterns (whole name) of tensors that are left out on purpose: classifiers, buffers.
         rename: (pattern, replacement) pairs, applied in order to the whole of every name.
         resize: (pattern, function) pairs: `function(tensor, shape)` for a tensor whose shape is not the variable's.
-        prepare: turns the state dict into one with other tensors (split, merged), before anything else.
-        after: changes what else the published networks have otherwise, in the loaded model.
+        prepare: Turns the state dict into one with other tensors (split, merged), before anything else.
+        after: Changes what else the published networks have otherwise, in the loaded model.
     """
 
     ignore: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ def renamed(state: State, rename: Rename) -> State:
     """The same tensors under other names: each (pattern, replacement) pair applied in order to the whole of every name.
 
     Raises:
-        InputError: two tensors would have one name.
+        InputError: Two tensors would have one name.
     """
     new_names = {}
     for name in state:

@@ -17,13 +17,13 @@ def load_weights(model: keras.Model, spec: BackboneSpec, weights: str | Path) ->
     """Loads weights into a model of `spec`.
 
     Args:
-        model: what `build_backbone` builds.
-        spec: its facts.
-        weights: a name of `spec.weights`, e.g. `imagenet` (downloaded into Keras' cache, `~/.keras/models`), or a file:
+        model: What `build_backbone` builds.
+        spec: Its facts.
+        weights: A name of `spec.weights`, e.g. `imagenet` (downloaded into Keras' cache, `~/.keras/models`), or a file:
             `.weights.h5`, `.keras`, or a published PyTorch checkpoint of the family.
 
     Raises:
-        InputError: no such name or file, no network, or weights that do not fit.
+        InputError: No such name or file, no network, or weights that do not fit.
     """
     if str(weights) in spec.weights:
         source = spec.weights[str(weights)]

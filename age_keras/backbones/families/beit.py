@@ -53,15 +53,15 @@ def beit(
     """The network, up to and without the norm that stands after the published one's pooling.
 
     Args:
-        x: preprocessed pixels, (N, image_size, image_size, 3).
-        image_size: the side of the image, a multiple of `patch_size`.
-        patch_size: the side of a patch in pixels.
-        embed_dim, depth, num_heads: channels, blocks and attention heads.
-        mlp_ratio: hidden units of the MLPs, in multiples of `embed_dim`.
-        init_values: what the scale of each branch starts from.
-        relative_positions: whether attention has biases by relative position, as BEiT.
-        absolute_positions: whether position embeddings are added at the start, as DiT.
-        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
+        x: Preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: The side of the image, a multiple of `patch_size`.
+        patch_size: The side of a patch in pixels.
+        embed_dim, depth, num_heads: Channels, blocks and attention heads.
+        mlp_ratio: Hidden units of the MLPs, in multiples of `embed_dim`.
+        init_values: What the scale of each branch starts from.
+        relative_positions: Whether attention has biases by relative position, as BEiT.
+        absolute_positions: Whether position embeddings are added at the start, as DiT.
+        drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
 
     Returns:
         Tokens, (N, 1 + (image_size / patch_size) ** 2, embed_dim), the class token first.

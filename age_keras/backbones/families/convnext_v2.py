@@ -34,10 +34,10 @@ def convnext_v2(x, image_size, depths=(3, 3, 9, 3), dims=(96, 192, 384, 768), dr
     """The network, up to and without the norm that stands after the published one's pooling.
 
     Args:
-        x: preprocessed pixels, (N, image_size, image_size, 3).
-        image_size: the side of the image; any from 32.
-        depths, dims: blocks and channels of the stages.
-        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
+        x: Preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: The side of the image; any from 32.
+        depths, dims: Blocks and channels of the stages.
+        drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
 
     Returns:
         The last map, (N, image_size // 32, image_size // 32, dims[-1]) with four stages.

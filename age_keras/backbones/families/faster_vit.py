@@ -192,25 +192,25 @@ def faster_vit(
     """The network, with its last batch normalisation and without pooling.
 
     Args:
-        x: preprocessed pixels, (N, image_size, image_size, 3).
-        image_size: the side of the image. Windows must tile the maps of 1 / 16 and 1 / 32 of it, rounded up.
-        depths, num_heads: blocks and attention heads of the four levels; the first two are convolutions.
-        window_size: sides of the four levels' windows, in cells. Defaults to those nearest to 7 that tile the maps.
-        ct_size: a window has `ct_size ** 2` carrier tokens. Defaults to 2.
-        dim: channels of the first level, doubled in each further one.
-        in_dim: channels of the stem's first convolution.
-        mlp_ratio: width of an MLP over that of its block.
-        hat: whether a level has carrier tokens. Defaults to the third alone.
-        layer_scale, layer_scale_conv: start of the factors on the branches of attention and of convolution blocks;
+        x: Preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: The side of the image. Windows must tile the maps of 1 / 16 and 1 / 32 of it, rounded up.
+        depths, num_heads: Blocks and attention heads of the four levels; the first two are convolutions.
+        window_size: Sides of the four levels' windows, in cells. Defaults to those nearest to 7 that tile the maps.
+        ct_size: A window has `ct_size ** 2` carrier tokens. Defaults to 2.
+        dim: Channels of the first level, doubled in each further one.
+        in_dim: Channels of the stem's first convolution.
+        mlp_ratio: Width of an MLP over that of its block.
+        hat: Whether a level has carrier tokens. Defaults to the third alone.
+        layer_scale, layer_scale_conv: Start of the factors on the branches of attention and of convolution blocks;
             None for no factors.
-        do_propagation: whether a level with carrier tokens ends by adding them to the cells of their windows.
-        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
+        do_propagation: Whether a level with carrier tokens ends by adding them to the cells of their windows.
+        drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
 
     Returns:
         The last map, (N, image_size / 32, image_size / 32, 8 * dim), rounded up.
 
     Raises:
-        InputError: windows do not tile this size.
+        InputError: Windows do not tile this size.
     """
     window_size = _check_windows(image_size, window_size, hat)
     drop_path = iter(layers.rates(drop_path_rate, sum(depths)))

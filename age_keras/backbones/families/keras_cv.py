@@ -25,12 +25,12 @@ def vit(x, image_size, patch_size=16, project_dim=768, num_heads=12, depth=12, d
     """keras-cv's ViT.
 
     Args:
-        x: preprocessed pixels, (N, image_size, image_size, 3).
-        image_size: the side of the image, a multiple of `patch_size`.
-        patch_size: the side of a patch in pixels.
-        project_dim, num_heads, depth: channels, attention heads and blocks.
-        drop_path_rate: stochastic depth of the last block (whole blocks); grows linearly from 0. Defaults to 0.
-        exact_gelu: see `KerasCVLayer`; weights of PyTorch set it. Defaults to False.
+        x: Preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: The side of the image, a multiple of `patch_size`.
+        patch_size: The side of a patch in pixels.
+        project_dim, num_heads, depth: Channels, attention heads and blocks.
+        drop_path_rate: Stochastic depth of the last block (whole blocks); grows linearly from 0. Defaults to 0.
+        exact_gelu: See `KerasCVLayer`; weights of PyTorch set it. Defaults to False.
 
     Returns:
         Tokens, (N, 1 + (image_size / patch_size) ** 2, project_dim), the class token first.
@@ -55,10 +55,10 @@ def mit(x, image_size, depths=(2, 2, 2, 2), embedding_dims=(32, 64, 160, 256), d
     """keras-cv's MiT, the encoder of SegFormer.
 
     Args:
-        x: preprocessed pixels, (N, image_size, image_size, 3).
-        image_size: the side of the image, a multiple of 32.
-        depths, embedding_dims: blocks and channels of the four stages.
-        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
+        x: Preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: The side of the image, a multiple of 32.
+        depths, embedding_dims: Blocks and channels of the four stages.
+        drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
 
     Returns:
         The last map, (N, image_size / 32, image_size / 32, embedding_dims[-1]).

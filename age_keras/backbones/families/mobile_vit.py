@@ -95,13 +95,13 @@ def mobile_vit(
     """The network, with its final convolution.
 
     Args:
-        x: preprocessed pixels, (N, image_size, image_size, 3).
-        image_size: the side of the image; any from 32.
-        filters: channels of the five stages; the last three have transformers.
-        widths, depths: channels and blocks of those transformers.
-        expansion: of the inverted bottlenecks.
-        last_filters: channels of the final convolution.
-        drop_path_rate: stochastic depth of the last transformer block; grows linearly from 0. Defaults to 0.
+        x: Preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: The side of the image; any from 32.
+        filters: Channels of the five stages; the last three have transformers.
+        widths, depths: Channels and blocks of those transformers.
+        expansion: Expansion of the inverted bottlenecks.
+        last_filters: Channels of the final convolution.
+        drop_path_rate: Stochastic depth of the last transformer block; grows linearly from 0. Defaults to 0.
 
     Returns:
         The last map, (N, image_size / 32, image_size / 32, last_filters), rounded up.

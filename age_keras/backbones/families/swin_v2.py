@@ -69,13 +69,13 @@ def swin_v2(
     """The network, with its last norm.
 
     Args:
-        x: preprocessed pixels, (N, image_size, image_size, 3).
-        image_size: the side of the image, a multiple of 4. Windows that do not tile a map are padded with zeros, and a
+        x: Preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: The side of the image, a multiple of 4. Windows that do not tile a map are padded with zeros, and a
             map smaller than the window is one window.
-        embed_dim: channels of the first stage; each further stage doubles them.
-        depths, num_heads: blocks and attention heads of the stages.
-        window_size: the side of a window, in cells.
-        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
+        embed_dim: Channels of the first stage; each further stage doubles them.
+        depths, num_heads: Blocks and attention heads of the stages.
+        window_size: The side of a window, in cells.
+        drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
 
     Returns:
         The last map, (N, image_size / 32, image_size / 32, 8 * embed_dim) with four stages, rounded up.

@@ -92,11 +92,11 @@ def tiny_vit(
     """The network, up to and without the norm that stands after the published one's pooling.
 
     Args:
-        x: preprocessed pixels, (N, image_size, image_size, 3).
-        image_size: the side of the image; any. Windows that do not tile a map are padded with zeros.
-        embed_dims, depths, num_heads: channels, blocks and attention heads of the four stages.
-        window_sizes: sides of the windows of the stages, in cells; the first is not used.
-        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
+        x: Preprocessed pixels, (N, image_size, image_size, 3).
+        image_size: The side of the image; any. Windows that do not tile a map are padded with zeros.
+        embed_dims, depths, num_heads: Channels, blocks and attention heads of the four stages.
+        window_sizes: Sides of the windows of the stages, in cells; the first is not used.
+        drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first. Defaults to 0.
 
     Returns:
         The last map, (N, image_size / 32, image_size / 32, embed_dims[-1]), rounded up.

@@ -70,7 +70,7 @@ class CarrierAttention(_PositionNetwork, WindowAttention):
 
     Args:
         num_heads: C is divided among them.
-        carriers: how many of the first tokens are carrier tokens. Defaults to 0.
+        carriers: How many of the first tokens are carrier tokens. Defaults to 0.
     """
 
     def __init__(self, num_heads, carriers=0, **kwargs):
@@ -102,7 +102,7 @@ class CarrierSpread(keras.layers.Layer):
     """Gives each cell of a window the carrier token nearest to it: (N, windows, carriers, C) -> (N, windows, cells, C).
 
     Args:
-        window_size: the side of a window, in cells.
+        window_size: The side of a window, in cells.
     """
 
     def __init__(self, window_size, **kwargs):

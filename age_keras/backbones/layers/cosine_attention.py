@@ -21,9 +21,9 @@ class CosineWindowAttention(WindowAttention):
 
     Args:
         num_heads: C is divided among them.
-        window_size: the side of a window, in cells.
-        map_size: the side of the padded map in cells, a multiple of `window_size`.
-        shift: by how many cells the map was shifted before it was cut. Defaults to 0.
+        window_size: The side of a window, in cells.
+        map_size: The side of the padded map in cells, a multiple of `window_size`.
+        shift: By how many cells the map was shifted before it was cut. Defaults to 0.
     """
 
     def __init__(self, num_heads, window_size, map_size, shift=0, **kwargs):

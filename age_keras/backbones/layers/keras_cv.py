@@ -41,10 +41,10 @@ class KerasCVLayer(keras.layers.Layer):
     not take: this one builds them in `build`, from the arguments they were made with.
 
     Args:
-        kind: the name of the layer's class, a key of `SOURCES`.
-        options: keyword arguments of that class.
-        output_shape: without the batch.
-        exact_gelu: in a ViT's block, PyTorch's exact GELU for keras-cv's approximation. Defaults to False.
+        kind: The name of the layer's class, a key of `SOURCES`.
+        options: Keyword arguments of that class.
+        output_shape: Without the batch.
+        exact_gelu: In a ViT's block, PyTorch's exact GELU for keras-cv's approximation. Defaults to False.
     """
 
     def __init__(self, kind, options, output_shape, exact_gelu=False, **kwargs):

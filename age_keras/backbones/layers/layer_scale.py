@@ -8,7 +8,7 @@ class LayerScale(keras.layers.Layer):
     """Multiplies each channel by a learned factor, which starts small so that a deep network starts near the identity.
 
     Args:
-        initial: the factors' value before training. Defaults to 1e-5.
+        initial: The factors' value before training. Defaults to 1e-5.
     """
 
     def __init__(self, initial=1e-5, **kwargs):

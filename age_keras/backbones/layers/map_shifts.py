@@ -9,7 +9,7 @@ class CyclicShift(keras.layers.Layer):
     """Moves a map (N, H, W, C) up and left by `shift` cells; what falls off comes in at the other side.
 
     Args:
-        shift: cells; negative moves down and right.
+        shift: Cells; negative moves down and right.
     """
 
     def __init__(self, shift, **kwargs):

@@ -27,7 +27,7 @@ class Fold(keras.layers.Layer):
     """Puts the cells back: (N, 4, rows * columns, C) -> (N, 2 * rows, 2 * columns, C).
 
     Args:
-        rows, columns: patches down and across.
+        rows, columns: Patches down and across.
     """
 
     def __init__(self, rows, columns, **kwargs):
@@ -56,7 +56,7 @@ class Stretch(keras.layers.Layer):
     after it, and their batch normalisation then runs in training mode, at inference too.
 
     Args:
-        height, width: of the output.
+        height, width: Height and width of the output.
     """
 
     def __init__(self, height, width, **kwargs):

@@ -11,9 +11,9 @@ class PixelNormalization(keras.layers.Layer):
     Input: (N, H, W, 1) or (N, H, W, 3), pixels in [0, 255], RGB. Output: (N, H, W, 3).
 
     Args:
-        scale: factor on the pixels, usually 1 / 255.
-        mean, std: per channel, in units of the scaled pixel, in the order of the output's channels.
-        channel_order: order of the output's channels, `rgb` or `bgr`.
+        scale: Factor on the pixels, usually 1 / 255.
+        mean, std: Per channel, in units of the scaled pixel, in the order of the output's channels.
+        channel_order: Order of the output's channels, `rgb` or `bgr`.
     """
 
     def __init__(self, scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), channel_order="rgb", **kwargs):

@@ -9,8 +9,8 @@ class StochasticDepth(keras.layers.Layer):
     """Zeroes whole images of a residual branch while training, and scales the others by 1 / (1 - rate).
 
     Args:
-        rate: the probability of leaving an image's branch out, in [0, 1).
-        seed: of the random numbers. Defaults to None (another at each start).
+        rate: The probability of leaving an image's branch out, in [0, 1).
+        seed: Seed of the random numbers. Defaults to None (another at each start).
     """
 
     def __init__(self, rate, seed=None, **kwargs):

@@ -49,7 +49,7 @@ class TokenAttention(WindowAttention):
 
     Args:
         num_heads: C is divided among them.
-        grid: places on a side of the image; 0 for no relative position bias.
+        grid: Places on a side of the image; 0 for no relative position bias.
     """
 
     def __init__(self, num_heads, grid, **kwargs):

@@ -16,7 +16,7 @@ class WindowPartition(keras.layers.Layer):
     Where a side is not a multiple of the window, zeros are added at the bottom and right.
 
     Args:
-        window_size: the side of a window, in cells of the map.
+        window_size: The side of a window, in cells of the map.
     """
 
     def __init__(self, window_size, **kwargs):
@@ -48,7 +48,7 @@ class WindowReverse(keras.layers.Layer):
     """Puts windows back into a map, without what was padded: (N, windows, tokens, C) -> (N, height, width, C).
 
     Args:
-        height, width: sides of the map that `WindowPartition` was given.
+        height, width: Sides of the map that `WindowPartition` was given.
     """
 
     def __init__(self, height, width, **kwargs):
@@ -83,7 +83,7 @@ class WindowAttention(keras.layers.Layer):
 
     Args:
         num_heads: C is divided among them.
-        interleaved: whether the 3 * C channels are (head, q|k|v, d) rather than (q|k|v, head, d). Defaults to False.
+        interleaved: Whether the 3 * C channels are (head, q|k|v, d) rather than (q|k|v, head, d). Defaults to False.
     """
 
     def __init__(self, num_heads, interleaved=False, **kwargs):
@@ -135,7 +135,7 @@ class OffsetBiasAttention(WindowAttention):
 
     Args:
         num_heads: C is divided among them.
-        window_size: the side of a window, in cells.
+        window_size: The side of a window, in cells.
     """
 
     def __init__(self, num_heads, window_size, interleaved=True, **kwargs):

@@ -28,20 +28,20 @@ class Ranges:
     """How far a policy goes. Every parameter is drawn uniformly from minus to plus its range; 0 turns it off.
 
     Attributes:
-        rotation: degrees.
-        shear: tangent of the change of slant.
-        zoom: fraction of the size; 0.1 is from 10 % smaller to 10 % larger.
-        aspect: fraction by which width gains over height.
-        translation: fraction of the side.
-        elastic: largest move of a control point of the elastic warp, in pixels of a 400-pixel patch.
-        thickness: largest growth or loss of a stroke at each of its sides, in pixels of a 400-pixel patch (at most 1).
-        brightness: fraction of the full range of grey levels.
-        contrast: fraction; 0.25 is from 0.75 to 1.25 times the contrast.
-        contrast_pivot: the level that contrast leaves as it is: `mean` of the patch, or its `paper`.
-        noise: standard deviation of white Gaussian noise, as a fraction of the full range.
-        texture: largest standard deviation of paper texture, as a fraction of the full range (drawn from 0 up).
-        erasing: probability that a rectangle is erased to paper.
-        erasing_side: largest side of that rectangle, as a fraction of the patch's.
+        rotation: Degrees.
+        shear: Tangent of the change of slant.
+        zoom: Fraction of the size; 0.1 is from 10 % smaller to 10 % larger.
+        aspect: Fraction by which width gains over height.
+        translation: Fraction of the side.
+        elastic: Largest move of a control point of the elastic warp, in pixels of a 400-pixel patch.
+        thickness: Largest growth or loss of a stroke at each of its sides, in pixels of a 400-pixel patch (at most 1).
+        brightness: Fraction of the full range of grey levels.
+        contrast: Fraction; 0.25 is from 0.75 to 1.25 times the contrast.
+        contrast_pivot: The level that contrast leaves as it is: `mean` of the patch, or its `paper`.
+        noise: Standard deviation of white Gaussian noise, as a fraction of the full range.
+        texture: Largest standard deviation of paper texture, as a fraction of the full range (drawn from 0 up).
+        erasing: Probability that a rectangle is erased to paper.
+        erasing_side: Largest side of that rectangle, as a fraction of the patch's.
     """
 
     rotation: float = 0.0
@@ -93,11 +93,11 @@ class Policy(keras.layers.Layer):
     alone, and has no weights. It does not look at `training`: it is meant for the input pipeline, not for a model.
 
     Args:
-        **ranges: the fields of `Ranges`, and the arguments of `keras.layers.Layer`.
+        **ranges: The fields of `Ranges`, and the arguments of `keras.layers.Layer`.
 
     Call arguments:
         patches: uint8 (N, H, W, C), C is 1 or 3, 0 is black.
-        keys: int64 (N,), from `view_keys`. Equal key and pixels give an equal view.
+        keys: Int64 (N,), from `view_keys`. Equal key and pixels give an equal view.
 
     Returns:
         uint8 (N, H, W, C).
@@ -217,11 +217,11 @@ def get_policy(name: str, strength: float = 1.0) -> Policy:
       in a patch of 400, so it bends words but cannot draw, or hide, a tremor, whose waves are a few pixels long.
 
     Args:
-        name: one of the above.
-        strength: multiplies every range, from 0 (no change) to 3. Defaults to 1.
+        name: One of the above.
+        strength: Multiplies every range, from 0 (no change) to 3. Defaults to 1.
 
     Raises:
-        InputError: for an unknown name or a strength out of range.
+        InputError: For an unknown name or a strength out of range.
     """
     if name not in POLICIES:
         raise InputError(f"There is no augmentation policy {name!r}; the known ones are {', '.join(POLICIES)}.")

@@ -34,11 +34,11 @@ def uniform(keys: np.ndarray, stream: str, size: tuple[int, ...] = (), low=-1.0,
     """Uniform numbers of a named stream for each key.
 
     Args:
-        keys: integers (N,).
-        stream: what the numbers are for; two streams of one key are independent.
-        size: numbers a key. Defaults to one.
-        low: the lower bound, included. Defaults to -1.
-        high: the upper bound, excluded. Defaults to 1.
+        keys: Integers (N,).
+        stream: What the numbers are for; two streams of one key are independent.
+        size: Numbers a key. Defaults to one.
+        low: The lower bound, included. Defaults to -1.
+        high: The upper bound, excluded. Defaults to 1.
 
     Returns:
         float64 (N, *size).

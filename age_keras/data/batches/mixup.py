@@ -20,9 +20,9 @@ def mix_batches(dataset: tf.data.Dataset, kind: Literal["c_mixup", "regmixup"], 
     `regmixup` keeps the batch and adds a mixed one behind it (Pinto et al. 2022, arXiv:2206.14502).
 
     Args:
-        dataset: batches (x, y) or (x, y, w): x (N, H, W, C) uint8, y (N, 1) years, w (N,).
-        kind: which.
-        seed: of partners and proportions.
+        dataset: Batches (x, y) or (x, y, w): x (N, H, W, C) uint8, y (N, 1) years, w (N,).
+        kind: Which of the two.
+        seed: Seed of partners and proportions.
 
     Returns:
         Batches of the same structure, x float32 in [0, 255]; `regmixup` has 2N rows.

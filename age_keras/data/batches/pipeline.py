@@ -51,26 +51,26 @@ def row_batches(
     """Batches of anything that has rows, in the same order as `batches`: pixels, stored features, row numbers.
 
     Args:
-        fetch: called with `rows` int64 (B,), `view` int64 (B,) (number of the view, `epoch_views`) and `key` int64 (B,)
+        fetch: Called with `rows` int64 (B,), `view` int64 (B,) (number of the view, `epoch_views`) and `key` int64 (B,)
             (of that view, `view_keys`); returns one array for each entry of `signature`. Several threads call it.
-        signature: type and shape of each array, the batch first.
-        keys: uint64 (P,), the lasting identity of each row.
-        batch_size: rows a batch.
-        shuffle: whether each epoch has an order of its own (`batch_indices`); else rows come as they stand.
-        transform: called with the tensors of a batch, returns what the dataset yields. Defaults to None: a tuple.
-        seed: of the order and of the views. Defaults to 0.
-        first_epoch: where to begin, counted from 0. Defaults to 0.
-        epochs: where to end: epochs `first_epoch` to `epochs - 1`. Defaults to None: without end.
-        views: number of augmented views per row. Defaults to None: a new one each epoch.
-        drop_remainder: whether a last batch that is not full is left out. Defaults to False.
-        indices: the rows to use, (n,). Defaults to all.
+        signature: Type and shape of each array, the batch first.
+        keys: Uint64 (P,), the lasting identity of each row.
+        batch_size: Rows a batch.
+        shuffle: Whether each epoch has an order of its own (`batch_indices`); else rows come as they stand.
+        transform: Called with the tensors of a batch, returns what the dataset yields. Defaults to None: a tuple.
+        seed: Seed of the order and of the views. Defaults to 0.
+        first_epoch: Where to begin, counted from 0. Defaults to 0.
+        epochs: Where to end: epochs `first_epoch` to `epochs - 1`. Defaults to None: without end.
+        views: Number of augmented views per row. Defaults to None: a new one each epoch.
+        drop_remainder: Whether a last batch that is not full is left out. Defaults to False.
+        indices: The rows to use, (n,). Defaults to all.
 
     Returns:
         A dataset with `steps(n, batch_size, drop_remainder)` batches an epoch.
 
     Raises:
-        InputError: if there are too few rows for one batch, or `batch_size` or `views` is below 1.
-        ValueError: if `indices` has a row that is not there.
+        InputError: If there are too few rows for one batch, or `batch_size` or `views` is below 1.
+        ValueError: If `indices` has a row that is not there.
     """
     keys = np.asarray(keys).astype(np.uint64)
     rows = np.arange(len(keys)) if indices is None else np.asarray(indices).astype(np.int64)
@@ -133,18 +133,18 @@ def batches(
     Args:
         patches: uint8 (P, H, W, C), a memory map or an array.
         targets: (P,) or (P, K). 64-bit floats become 32-bit.
-        keys: uint64 (P,), the patches' lasting identities.
-        batch_size: patches a batch.
-        shuffle: whether each epoch mixes all patches anew.
-        policy: from `get_policy`. Defaults to None: no augmentation.
-        seed: of order and augmentation. Defaults to 0.
-        first_epoch: where to begin, counted from 0. Defaults to 0.
-        epochs: where to end: epochs `first_epoch` to `epochs - 1`. Defaults to None: without end, for `fit` with
+        keys: Uint64 (P,), the patches' lasting identities.
+        batch_size: Patches a batch.
+        shuffle: Whether each epoch mixes all patches anew.
+        policy: A policy from `get_policy`. Defaults to None: no augmentation.
+        seed: Seed of order and augmentation. Defaults to 0.
+        first_epoch: Where to begin, counted from 0. Defaults to 0.
+        epochs: Where to end: epochs `first_epoch` to `epochs - 1`. Defaults to None: without end, for `fit` with
             `steps_per_epoch=steps(n, batch_size)`.
-        views: number of augmented views per patch, used in turn. Defaults to None: a new one each epoch.
-        weights: of the examples, (P,). Defaults to None.
-        drop_remainder: whether a last batch that is not full is left out. Defaults to False.
-        indices: the rows to use, such as those of a fold; P is still the whole store. Defaults to all.
+        views: Number of augmented views per patch, used in turn. Defaults to None: a new one each epoch.
+        weights: Weights of the examples, (P,). Defaults to None.
+        drop_remainder: Whether a last batch that is not full is left out. Defaults to False.
+        indices: The rows to use, such as those of a fold; P is still the whole store. Defaults to all.
 
     Returns:
         A dataset of (patches uint8 (B, H, W, C), targets), or (patches, targets, weights float32 (B,)).

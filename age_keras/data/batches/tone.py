@@ -20,8 +20,8 @@ def thicken(pixels: np.ndarray, amount: float) -> np.ndarray:
     A mix of the patch with its grey-level erosion or dilation by a 3x3 cross: the change is a fraction of a pixel.
 
     Args:
-        pixels: the patch.
-        amount: from -1 to 1; at 1 every stroke grows by one pixel to each side.
+        pixels: The patch.
+        amount: From -1 to 1; at 1 every stroke grows by one pixel to each side.
     """
     grown = cv2.erode(pixels, _CROSS) if amount > 0 else cv2.dilate(pixels, _CROSS)
     return cv2.addWeighted(pixels, 1 - abs(amount), grown, abs(amount), 0)
@@ -38,12 +38,12 @@ def tone(
     """Changes contrast and brightness and adds noise, in one pass with one rounding.
 
     Args:
-        pixels: the patch.
-        contrast: what the distance of every pixel from `pivot` is multiplied by. Defaults to 1.
-        pivot: the grey level that contrast leaves as it is. Defaults to 0.
-        brightness: grey levels to add. Defaults to 0.
-        noise: from `white_noise` or `paper_texture`. Defaults to None.
-        deviation: standard deviation of the noise, in grey levels. Defaults to 0.
+        pixels: The patch.
+        contrast: What the distance of every pixel from `pivot` is multiplied by. Defaults to 1.
+        pivot: The grey level that contrast leaves as it is. Defaults to 0.
+        brightness: Grey levels to add. Defaults to 0.
+        noise: Noise from `white_noise` or `paper_texture`. Defaults to None.
+        deviation: Standard deviation of the noise, in grey levels. Defaults to 0.
     """
     gain = deviation / _STEPS
     offset = pivot * (1 - contrast) + brightness - 128 * gain
@@ -59,8 +59,8 @@ def white_noise(shape: tuple[int, ...], place: float) -> np.ndarray:
     """White Gaussian noise, independent between pixels and channels, for `tone`.
 
     Args:
-        shape: of the patch.
-        place: in [0, 1), where in a fixed bank of noise this patch's noise begins.
+        shape: Shape of the patch.
+        place: In [0, 1), where in a fixed bank of noise this patch's noise begins.
 
     Returns:
         uint8 of the given shape: noise of unit deviation, coded.
@@ -74,7 +74,7 @@ def paper_texture(shape: tuple[int, ...], places: np.ndarray) -> np.ndarray:
     """The texture of paper: grain, and unevenness about as large as a letter and as a word, for `tone`.
 
     Args:
-        shape: of the patch.
+        shape: Shape of the patch.
         places: (3,) in [0, 1): the row and the column of a fixed texture where this patch's begins, and its flip.
 
     Returns:
@@ -93,8 +93,8 @@ def erase(pixels: np.ndarray, paper: np.ndarray, box: np.ndarray) -> None:
     """Fills a rectangle with the colour of the paper, in place.
 
     Args:
-        pixels: the patch.
-        paper: its colour, (C,).
+        pixels: The patch.
+        paper: Its colour, (C,).
         box: (4,), the rectangle's middle (y, x) and its size (height, width), as fractions of the patch.
     """
     sides = np.array(pixels.shape[:2])

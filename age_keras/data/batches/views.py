@@ -10,9 +10,9 @@ def view_keys(patch_keys: np.ndarray, view: int | np.ndarray, seed: int) -> np.n
     """The key of an augmented view of each patch.
 
     Args:
-        patch_keys: uint64 (N,), the patches' lasting identities (`PatchStore.keys`).
-        view: the number of the view, one for all or (N,).
-        seed: of the run.
+        patch_keys: Uint64 (N,), the patches' lasting identities (`PatchStore.keys`).
+        view: The number of the view, one for all or (N,).
+        seed: Seed of the run.
 
     Returns:
         int64 (N,).
@@ -27,10 +27,10 @@ def epoch_views(patch_keys: np.ndarray, epoch: int, views: int | None, seed: int
     epochs use every view once and every epoch has all numbers in it. With None every epoch has a new view.
 
     Args:
-        patch_keys: uint64 (N,).
-        epoch: counted from 0.
-        views: number of views per patch, at least 1, or None.
-        seed: of the run.
+        patch_keys: Uint64 (N,).
+        epoch: Counted from 0.
+        views: Number of views per patch, at least 1, or None.
+        seed: Seed of the run.
 
     Returns:
         int64 (N,), from 0 to `views` - 1, or the epoch's number.

@@ -42,14 +42,14 @@ def affine_matrices(
     """The affine maps from output to input pixels, around the middle of the patch.
 
     Args:
-        height: of the patch, in pixels.
-        width: of the patch, in pixels.
-        rotation: degrees, counter-clockwise, (N,).
-        shear: horizontal shift a pixel of height (the tangent of the added slant), (N,).
-        zoom: magnification, 1.1 is ten per cent larger, (N,).
-        aspect: further magnification of the width and reduction of the height, (N,).
-        translation_x: shift to the right as a fraction of the width, (N,).
-        translation_y: shift downwards as a fraction of the height, (N,).
+        height: Height of the patch, in pixels.
+        width: Width of the patch, in pixels.
+        rotation: Degrees, counter-clockwise, (N,).
+        shear: Horizontal shift a pixel of height (the tangent of the added slant), (N,).
+        zoom: Magnification, 1.1 is ten per cent larger, (N,).
+        aspect: Further magnification of the width and reduction of the height, (N,).
+        translation_x: Shift to the right as a fraction of the width, (N,).
+        translation_y: Shift downwards as a fraction of the height, (N,).
 
     Returns:
         float64 (N, 2, 3); the row `[a, b, c]` gives an input coordinate as `a * x + b * y + c`.
@@ -71,10 +71,10 @@ def meshes(height: int, width: int, matrices: np.ndarray, controls: np.ndarray) 
     """Affine maps with an elastic warp, on a mesh of one node every eight pixels.
 
     Args:
-        height: of the patch, in pixels.
-        width: of the patch, in pixels.
-        matrices: float (N, 2, 3), from `affine_matrices`.
-        controls: float (N, 2, CELLS + 3, CELLS + 3): how far each control point moves in x and in y, in pixels.
+        height: Height of the patch, in pixels.
+        width: Width of the patch, in pixels.
+        matrices: Float (N, 2, 3), from `affine_matrices`.
+        controls: Float (N, 2, CELLS + 3, CELLS + 3): how far each control point moves in x and in y, in pixels.
 
     Returns:
         float32 (N, rows, columns, 2): the input's x and y at each node, to be given to `warp`.
@@ -91,9 +91,9 @@ def warp(pixels: np.ndarray, paper: np.ndarray, matrix: np.ndarray | None, mesh:
 
     Args:
         pixels: uint8 (H, W) or (H, W, 3).
-        paper: its colour, (C,).
-        matrix: the affine map, (2, 3), when there is no elastic warp.
-        mesh: the map with the elastic warp, from `meshes`, else None.
+        paper: Its colour, (C,).
+        matrix: The affine map, (2, 3), when there is no elastic warp.
+        mesh: The map with the elastic warp, from `meshes`, else None.
 
     Returns:
         uint8, of the shape of `pixels`.

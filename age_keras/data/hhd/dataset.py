@@ -37,7 +37,7 @@ def download_hhd(
         Whether anything had to be done: False for a folder that is complete already.
 
     Raises:
-        InputError: the folder holds something else, the server cannot be reached, or the archive is not HHD-Age.
+        InputError: The folder holds something else, the server cannot be reached, or the archive is not HHD-Age.
     """
     import filelock
 

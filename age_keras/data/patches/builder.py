@@ -42,16 +42,16 @@ def build_store(
     """Builds the store `folder` unless another process has done so meanwhile.
 
     Args:
-        folder: the store to make, beside the others with the same settings.
-        paths: the pages.
-        hashes: of each page's content.
-        settings: how pages become patches.
-        skip_bad: record a page that cannot be read instead of stopping. Defaults to False.
-        workers: pages decoded at a time. Defaults to `pages_at_a_time()`.
-        progress: show a progress bar. Defaults to True.
+        folder: The store to make, beside the others with the same settings.
+        paths: The pages.
+        hashes: Hashes of each page's content.
+        settings: How pages become patches.
+        skip_bad: Record a page that cannot be read instead of stopping. Defaults to False.
+        workers: Pages decoded at a time. Defaults to `pages_at_a_time()`.
+        progress: Show a progress bar. Defaults to True.
 
     Raises:
-        InputError: a page cannot be read, or no space is left.
+        InputError: A page cannot be read, or no space is left.
     """
     import filelock
 

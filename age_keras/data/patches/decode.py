@@ -21,14 +21,14 @@ def decode_page(path: str | Path, channels: int = 1) -> Image.Image:
     and with an EXIF rotation (applied); of several pages the first.
 
     Args:
-        path: the file.
+        path: The file.
         channels: 1 (grey, ITU-R 601) or 3 (RGB). Defaults to 1.
 
     Returns:
         A loaded image of mode `L` or `RGB`.
 
     Raises:
-        InputError: the file is missing, damaged, of another format, or larger than `MAX_PIXELS`.
+        InputError: The file is missing, damaged, of another format, or larger than `MAX_PIXELS`.
     """
     try:
         # By name, Pillow 13 maps an uncompressed TIFF with an orientation into memory with its sides exchanged.

@@ -24,9 +24,9 @@ class Page:
 
     Args:
         patches: uint8, (P, side, side, channels), in reading order of the tiles, left to right, top to bottom.
-        boxes: int32, (P, 4): x, y, width, height in pixels of the scaled page.
-        size: width and height of the scaled page.
-        blank: no patch passed the filter, so the inkiest one was kept.
+        boxes: Int32, (P, 4): x, y, width, height in pixels of the scaled page.
+        size: Width and height of the scaled page.
+        blank: No patch passed the filter, so the inkiest one was kept.
     """
 
     patches: np.ndarray
@@ -54,7 +54,7 @@ def cut_page(path: str | Path, settings: PageSettings) -> Page:
     """Decodes a page, scales it, cuts it into patches and drops the blank ones.
 
     Raises:
-        InputError: the page cannot be decoded, or is so narrow that scaling it would make it enormous.
+        InputError: The page cannot be decoded, or is so narrow that scaling it would make it enormous.
     """
     return cut_scaled(scale_page(path, settings), settings)
 

@@ -18,7 +18,7 @@ class RowReader:
         array: (P, ...), an array or a memory map of a whole file or of its end (`np.load(..., mmap_mode="r")`).
 
     Call arguments:
-        rows: int (B,), in any order.
+        rows: Int (B,), in any order.
 
     Returns:
         A new array (B, ...).

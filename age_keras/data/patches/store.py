@@ -31,14 +31,14 @@ class PatchStore:
 
     Args:
         patches: uint8 memory map, (P, side, side, channels), in the order of the table's pages.
-        page: int32, (P,): row of the patch's page in the samples' table.
-        box: int32, (P, 4): x, y, width and height in pixels of the scaled page.
-        page_sizes: int32, (number of pages, 2): width and height of the scaled page; 0 for a skipped one.
-        keys: uint64, (P,): hash of the page's content, the settings and the place; the same patch has the same key in
+        page: Int32, (P,): row of the patch's page in the samples' table.
+        box: Int32, (P, 4): x, y, width and height in pixels of the scaled page.
+        page_sizes: Int32, (number of pages, 2): width and height of the scaled page; 0 for a skipped one.
+        keys: Uint64, (P,): hash of the page's content, the settings and the place; the same patch has the same key in
             every run.
         skipped: `(ImageID, reason)` of each page that could not be read.
         blank: `ImageID` of each page without a patch that has ink, of which the inkiest was kept.
-        path: the file behind `patches`.
+        path: The file behind `patches`.
 
     Example:
         >>> from age_keras.data.table.samples import read_samples
@@ -74,15 +74,15 @@ class PatchStore:
         """Opens the patches of some pages, cutting the pages that no store has yet.
 
         Args:
-            samples: the pages.
-            settings: how pages become patches. Defaults to the published protocol.
-            skip_bad: leave out pages that cannot be read instead of stopping. Defaults to False.
-            cache: the folder of the stores. Defaults to `cache_dir()`.
-            workers: pages decoded at a time. Defaults to the number of processors, at most 8.
-            progress: show a progress bar. Defaults to True.
+            samples: The pages.
+            settings: How pages become patches. Defaults to the published protocol.
+            skip_bad: Leave out pages that cannot be read instead of stopping. Defaults to False.
+            cache: The folder of the stores. Defaults to `cache_dir()`.
+            workers: Pages decoded at a time. Defaults to the number of processors, at most 8.
+            progress: Show a progress bar. Defaults to True.
 
         Raises:
-            InputError: a page cannot be read, or no space is left.
+            InputError: A page cannot be read, or no space is left.
         """
         settings = settings or PageSettings()
         cache = Path(cache or cache_dir())

@@ -108,8 +108,8 @@ def spline_basis(points: int, steps: int = 9) -> np.ndarray:
     a hand rounder or more angular.
 
     Args:
-        points: number of control points (at least 2).
-        steps: samples between two control points.
+        points: Number of control points (at least 2).
+        steps: Samples between two control points.
 
     Returns:
         float64 ((points - 1) * steps + 1, points).

@@ -17,8 +17,8 @@ def draw_page(style: WriterStyle, rng: np.random.Generator) -> np.ndarray:
     """Draws one page.
 
     Args:
-        style: the writer's.
-        rng: everything that differs between two pages of one writer comes from it.
+        style: The writer's.
+        rng: Everything that differs between two pages of one writer comes from it.
 
     Returns:
         uint8 (height, width), grey values of a scan at 150 dpi; about 1750 x 1240.

@@ -27,10 +27,10 @@ def write_preview(folder: str | Path, path: str | Path, writers: int = 24, colum
     """Writes a PNG with a labelled piece of one page of each of `writers` writers, evenly spaced in order of age.
 
     Args:
-        folder: a cohort drawn by `synthesize`.
-        path: the PNG file.
-        writers: how many writers to show; all where the cohort has fewer.
-        columns: pieces side by side; ages run from the top left, row by row.
+        folder: A cohort drawn by `synthesize`.
+        path: The PNG file.
+        writers: How many writers to show; all where the cohort has fewer.
+        columns: Pieces side by side; ages run from the top left, row by row.
     """
     folder = Path(folder)
     with open(folder / LABELS, encoding="utf-8", newline="") as file:

@@ -20,8 +20,8 @@ def stamp_discs(
 
     Args:
         shape: (height, width) of the page in pixels.
-        x, y, radius: of the discs, in pixels; float (n,).
-        opacity: of the discs, 0-1; float (n,).
+        x, y, radius: Centre and radius of the discs, in pixels; float (n,).
+        opacity: Opacity of the discs, 0-1; float (n,).
 
     Returns:
         float32 (height, width), 0 where there is no ink.
@@ -65,10 +65,10 @@ def scan(style: WriterStyle, ink: np.ndarray, rules: np.ndarray | None, rng: np.
     """Puts ink on paper and the sheet on a scanner.
 
     Args:
-        style: the writer's, of which only the pen, the paper and the scanner count here.
-        ink: opacity of the ink, float32 (height, width).
-        rules: opacity of the paper's rules, or None.
-        rng: of the grain, the light and the noise.
+        style: The writer's, of which only the pen, the paper and the scanner count here.
+        ink: Opacity of the ink, float32 (height, width).
+        rules: Opacity of the paper's rules, or None.
+        rng: Generator of the grain, the light and the noise.
 
     Returns:
         uint8 (height, width), grey values.

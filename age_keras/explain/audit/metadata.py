@@ -30,7 +30,7 @@ class Skill:
     """How well something is predicted on writers that were left out.
 
     Attributes:
-        error, constant: mean absolute errors in years, of the features and of the others' median.
+        error, constant: Mean absolute errors in years, of the features and of the others' median.
         skill: 1 - error / constant. low: the lower end of its interval, by resampling writers; NaN where it could not
             be measured.
     """
@@ -82,7 +82,7 @@ def cross_validated_skill(features: pd.DataFrame, target: np.ndarray, writers: n
         features: (N, F) numbers.
         target: (N,) years.
         writers: (N,), no writer is in two folds.
-        seed: of the forest and of the resampling.
+        seed: Seed of the forest and of the resampling.
 
     Returns:
         NaNs where there is nothing to learn from, or too few pages or writers to tell.

@@ -33,15 +33,15 @@ def audit_run(
     """Audits a run and writes `audit.md` and `audit.json` into its folder.
 
     Args:
-        run: the folder, with `predictions.csv` and `checkpoints/`.
-        model: a name in `predictions.csv`. Defaults to the one with the smallest error.
-        data: the folder of the pages. Defaults to the run's own.
-        pages: how many scored pages the model is probed on, at most, drawn at random.
-        seed: of what is drawn.
-        progress: show a bar.
+        run: The folder, with `predictions.csv` and `checkpoints/`.
+        model: A name in `predictions.csv`. Defaults to the one with the smallest error.
+        data: The folder of the pages. Defaults to the run's own.
+        pages: How many scored pages the model is probed on, at most, drawn at random.
+        seed: Seed of what is drawn.
+        progress: Show a bar.
 
     Raises:
-        InputError: the folder is no run, or its pages or models are gone.
+        InputError: The folder is no run, or its pages or models are gone.
     """
     folder = Run(Path(run))
     table = select(read_predictions(folder.path))
@@ -87,7 +87,7 @@ def checkpoints_of(run: Run, model: str, rows: pd.DataFrame) -> list[tuple[Path,
     """Each of a model's checkpoints with the pages that it did not learn from.
 
     Raises:
-        InputError: there is no checkpoint.
+        InputError: There is no checkpoint.
     """
     files = sorted((run.path / "checkpoints").glob("*.keras"))
     own = [f for f in files if f.stem == model or f.stem.startswith(f"{model}-")] or (files if len(files) == 1 else [])

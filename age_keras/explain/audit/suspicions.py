@@ -33,10 +33,10 @@ class Suspicion:
     """One suspicion and what became of it.
 
     Attributes:
-        name: e.g. `corners`.
-        found: whether it was confirmed; None where it could not be tested.
-        verdict: one sentence.
-        figures: what it rests on.
+        name: E.g. `corners`.
+        found: Whether it was confirmed; None where it could not be tested.
+        verdict: One sentence.
+        figures: What it rests on.
     """
 
     name: str
@@ -55,11 +55,11 @@ def probe_pages(
     """The model's answers for pages as they are and changed, a row for each page.
 
     Args:
-        ages: patches uint8 (P, S, S, C) to years (P,).
-        paths: of the pages.
-        settings: how the model's patches are cut. The changed page is cut at the places of the unchanged one.
-        seed: of what is drawn.
-        progress: wraps the loop over pages.
+        ages: Patches uint8 (P, S, S, C) to years (P,).
+        paths: Paths of the pages.
+        settings: How the model's patches are cut. The changed page is cut at the places of the unchanged one.
+        seed: Seed of what is drawn.
+        progress: Wraps the loop over pages.
 
     Returns:
         In years: `whole`; `without_<zone>` and `without_as_much_<zone>` for corners, margins and lines; `paper_alone`,
@@ -102,11 +102,11 @@ def judge_files(
     """The suspicions that need no model: how much of the age the file alone gives away.
 
     Args:
-        facts: a row for each page, from `file_facts`, with `source_...` columns where there are sources.
-        ages: true ages, (N,).
+        facts: A row for each page, from `file_facts`, with `source_...` columns where there are sources.
+        ages: True ages, (N,).
         writers: (N,).
-        answers: the model's, (N,), NaN where it has none; says whether it uses what the file gives away.
-        seed: of the regressor.
+        answers: The model's, (N,), NaN where it has none; says whether it uses what the file gives away.
+        seed: Seed of the regressor.
     """
 
     def skill_of(name: str, target: np.ndarray) -> Skill:
