@@ -4,14 +4,11 @@ scikit-learn's StratifiedGroupKFold gives other folds in other versions (1.5.2 a
 assignment is our own and depends on nothing but its arguments.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def deal(
-    writers: Sequence, fractions: Sequence[float], seed: int = 0, strata: Sequence[int] | None = None
-) -> np.ndarray:
+def deal(writers: ArrayLike, fractions: ArrayLike, seed: int = 0, strata: ArrayLike | None = None) -> np.ndarray:
     """Deals writers with all of their rows to parts, balanced in writers and in rows.
 
     The writers with most rows are dealt first, each to the part that is furthest behind in its fraction of the
@@ -31,21 +28,21 @@ def deal(
     names, first, writer, rows = np.unique(
         np.asarray(writers), return_index=True, return_inverse=True, return_counts=True
     )
-    strata = np.zeros(len(names), np.int64) if strata is None else np.asarray(strata)[first]
-    fractions = np.asarray(fractions, np.float64)
+    stratum_of = np.zeros(len(names), np.int64) if strata is None else np.asarray(strata)[first]
+    wanted = np.asarray(fractions, np.float64)
     shuffled = np.random.default_rng(seed).permutation(len(names))
     order = shuffled[np.argsort(-rows[shuffled], kind="stable")]
-    writers_of, rows_of = np.bincount(strata), np.bincount(strata, rows)
-    dealt_writers = np.zeros((len(fractions), len(writers_of)))
+    writers_of, rows_of = np.bincount(stratum_of), np.bincount(stratum_of, rows)
+    dealt_writers = np.zeros((len(wanted), len(writers_of)))
     dealt_rows = np.zeros_like(dealt_writers)
     left = writers_of.copy()
     part = np.empty(len(names), np.int64)
     for w in order:
-        stratum = strata[w]
+        stratum = stratum_of[w]
         fill = (
-            (dealt_writers[:, stratum] + 1) / (fractions * writers_of[stratum])
-            + (dealt_rows[:, stratum] + rows[w]) / (fractions * rows_of[stratum])
-            + (dealt_rows.sum(axis=1) + rows[w]) / (fractions * rows.sum())
+            (dealt_writers[:, stratum] + 1) / (wanted * writers_of[stratum])
+            + (dealt_rows[:, stratum] + rows[w]) / (wanted * rows_of[stratum])
+            + (dealt_rows.sum(axis=1) + rows[w]) / (wanted * rows.sum())
         )
         # No part stays without a stratum while there are writers enough for each.
         empty = dealt_writers[:, stratum] == 0

@@ -95,7 +95,7 @@ class Settings:
     minutes: float = 0.0
 
 
-def make_study(settings: Settings, folder: Path) -> Study:
+def make_study(settings: Settings, folder: Path) -> Study[SearchConfig]:
     """Made-up pages: the darker, the older."""
     rng = np.random.default_rng(0)
     ages = rng.uniform(10, 60, settings.pages).round()
@@ -176,7 +176,7 @@ class OverError(BaseException):
 class Plain(keras_tuner.HyperModel):
     """What users of Keras Tuner write: a loop over folds around `Model.fit`."""
 
-    def __init__(self, study: Study, parts: list[Part], notes: Notes):
+    def __init__(self, study: Study[SearchConfig], parts: list[Part], notes: Notes):
         super().__init__()
         self.study, self.parts, self.notes = study, parts, notes
 

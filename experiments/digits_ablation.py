@@ -11,7 +11,7 @@ the results.
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from age_keras.characters.config import (
     CharacterRun,
@@ -28,7 +28,7 @@ from age_keras.cli import run_experiment
 from age_keras.config.settings import Distinct
 from age_keras.errors import InputError
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "no recurrence": {"recurrence": "none"},
     "LSTM": {"recurrence": "lstm"},
     "both ways": {"bidirectional": True},
@@ -44,7 +44,7 @@ CHANGES = {
     "full resolution first": {"detail": (8,)},
     "no batch normalisation": {"normalise": False},
 }
-TRAINING_CHANGES = {
+TRAINING_CHANGES: dict[str, dict[str, Any]] = {
     "no augmentation": {"augment": False},
     "no label smoothing": {"label_smoothing": 0.0},
     "no weight averaging": {"ema": 0.0},

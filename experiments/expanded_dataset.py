@@ -44,12 +44,11 @@ def get_config() -> ExpandedConfig:
 
 
 def experiment(config: ExpandedConfig) -> Path:
-    first = open_samples(config)
+    first, writers = open_samples(config), config.extra_writers
     if config.extra is None:
         extra, writers = open_samples(replace(config, data=None, seed=config.seed + 1)), "other"
     else:
         extra = read_samples(config.extra, config.extra_labels, config.columns, config.skip_bad)
-        writers = config.extra_writers
     joined, is_extra = join_samples(first, extra, writers)
     study = open_study(config, "expanded_dataset", joined)
     is_extra = is_extra[joined.table["ImageID"].isin(study.table["ImageID"]).to_numpy()]

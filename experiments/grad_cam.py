@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -138,7 +139,7 @@ def _explainer(checkpoint: Path, config: GradCamConfig):
     return explainer, predictor.settings, predictor.synthetic
 
 
-def _gallery(shown: list[tuple[object, PageMap, str, np.ndarray]], count: int):
+def _gallery(shown: list[tuple[Any, PageMap, str, np.ndarray]], count: int):
     """A row for each age band: best pages left, worst right."""
     bands = sorted({row.band for row, *_ in shown})
     figure, axes = new_figure(len(bands), 2 * count, 2.5 * 2 * count, 3.9 * len(bands))
@@ -154,7 +155,7 @@ def _gallery(shown: list[tuple[object, PageMap, str, np.ndarray]], count: int):
     return figure
 
 
-def _tensorboard(folder: Path, shown: list[tuple[object, PageMap, str, np.ndarray]]) -> None:
+def _tensorboard(folder: Path, shown: list[tuple[Any, PageMap, str, np.ndarray]]) -> None:
     import tensorflow as tf
 
     with tf.summary.create_file_writer(str(folder)).as_default():

@@ -24,6 +24,7 @@ from age_keras.training.study import Study
 from tuning.cross_validated import CrossValidated, OnEpoch
 from tuning.failures import RefusedError
 from tuning.objective import age_scores
+from tuning.search_config import SearchConfig
 from tuning.spaces import AGE_SPACES
 
 TOGETHER = 10
@@ -39,7 +40,7 @@ class AgeHyperModel(CrossValidated):
         worker: The name under which trials are recorded.
     """
 
-    def __init__(self, study: Study, parts: list[Part], worker: str = "tuner0"):
+    def __init__(self, study: Study[SearchConfig], parts: list[Part], worker: str = "tuner0"):
         super().__init__(study.run.path, study.config, worker)
         self.study, self.parts = study, parts
         self._heads: dict[str, list[TrainedHead] | None] = {}
@@ -88,8 +89,8 @@ class AgeHyperModel(CrossValidated):
                     other = self.space(hp)
                     if alike(config, other):
                         together[digest(other, 64)] = other
-            heads = train_all_heads(self.study, list(together.values()), self.parts, self._pool)
-            self._heads |= dict(zip(together, heads or [None] * len(together), strict=True))
+            trained = train_all_heads(self.study, list(together.values()), self.parts, self._pool)
+            self._heads |= dict(zip(together, trained, strict=True)) if trained else dict.fromkeys(together)
         heads = self._heads[name]
         return heads[fold - 1] if heads else None
 
@@ -111,7 +112,7 @@ class AgeHyperModel(CrossValidated):
         }
 
 
-def search_parts(study: Study, folds: int) -> tuple[list[Part], Part]:
+def search_parts(study: Study[SearchConfig], folds: int) -> tuple[list[Part], Part]:
     """The folds of the trials, and the part on which the chosen configuration is measured once.
 
     The outer hold-out is the table's own `test` part where it has one, else `config.test` of the pages, by writer and
@@ -139,7 +140,7 @@ def search_parts(study: Study, folds: int) -> tuple[list[Part], Part]:
     return parts, Part("outer", learn, choose, outer)
 
 
-def _outer(study: Study) -> np.ndarray:
+def _outer(study: Study[SearchConfig]) -> np.ndarray:
     config, table = study.config, study.table
     if config.use_split and "Split" in table and table["Split"].notna().all():
         outer = table["Split"].to_numpy(str) == "test"

@@ -36,7 +36,9 @@ def chosen_config(base: SearchConfig, record: TrialRecord) -> SearchConfig:
     return AGE_SPACES[base.space](hp, base)
 
 
-def measure(study: Study, outer: Part, config: SearchConfig, trial: str, progress: bool = True) -> Measured:
+def measure(
+    study: Study[SearchConfig], outer: Part, config: SearchConfig, trial: str, progress: bool = True
+) -> Measured:
     """Trains the choice and the default on everything that the trials saw, and scores them on the rest, once.
 
     Both are kept as models, `checkpoints/<backbone>-trial<name>.keras` and `-default.keras`, and resume like any

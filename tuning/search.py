@@ -40,7 +40,7 @@ def search(config: SearchConfig, experiment: str = "search") -> Path:
         return with_verdict(run, lambda: run_trials(run, config, hypermodel), lambda: finish(config, study, outer))
 
 
-def open_search(config: SearchConfig, experiment: str) -> "tuple[Study, list[Part], Part]":
+def open_search(config: SearchConfig, experiment: str) -> "tuple[Study[SearchConfig], list[Part], Part]":
     """Opens the pages and the run of a search.
 
     Returns:
@@ -56,7 +56,7 @@ def open_search(config: SearchConfig, experiment: str) -> "tuple[Study, list[Par
     return study, *search_parts(study, config.folds)
 
 
-def finish(config: SearchConfig, study: "Study", outer: "Part") -> Path:
+def finish(config: SearchConfig, study: "Study[SearchConfig]", outer: "Part") -> Path:
     """Measures the choice on the outer writers and writes the report."""
     from tuning.measure import chosen_config, measure
     from tuning.report import write_search_report

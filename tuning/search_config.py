@@ -9,7 +9,7 @@ from tyro.conf import Fixed, Suppress
 
 from age_keras.config.age import AgeConfig, RuntimeConfig, SomePart, TrainingConfig
 from age_keras.config.serialization import digest
-from age_keras.config.settings import Count, Positive, Settings
+from age_keras.config.settings import Count, Positive, Seed, Settings
 from age_keras.errors import InputError
 
 
@@ -32,6 +32,11 @@ class SearchSettings(Settings):
     folds: Annotated[int, Ge(2)] = 5
     race: Annotated[float, Ge(0)] = 1.0
     keep: Count = 1
+    seed: Seed = 0
+    objective: str = ""
+    runs: Path = Path("runs")
+    run: str | None = None
+    fresh: bool = False
 
     def __post_init__(self):
         super().__post_init__()

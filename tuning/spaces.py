@@ -2,41 +2,44 @@
 
     config = basic(hp, base)
 
-What a space does not name stays as in `base`. Shares of unfrozen layers are a few steps, not a continuum: every trial
-with the same share then shares one frozen prefix, whose features are computed once for the whole search.
+What a space does not name stays as in `base`. Ratios of unfrozen layers are a few steps, not a continuum: every trial
+with the same ratio then shares one frozen prefix, whose features are computed once for the whole search.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import keras_tuner
 
 from age_keras.characters.config import RecogniserConfig, RecogniserTraining
 from age_keras.config.age import AgeConfig
+from tuning.search_config import SearchConfig
 
+Config = TypeVar("Config", bound=AgeConfig)
 UNFREEZE = [0.25, 0.0, 0.1, 0.5]  # Keras Tuner takes the first as the default.
 FINE_TUNE_RATE = 0.1
-"""The learning rate of fine-tuning, as a share of the head's; the published protocol has 1e-4 and 1e-3."""
+"""The learning rate of fine-tuning, as a fraction of the head's; the published protocol has 1e-4 and 1e-3."""
 
 
-def basic(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
-    """Dropout, learning rate and share of unfrozen layers, and the backbone where `base` names several."""
+def basic(hp: keras_tuner.HyperParameters, base: Config) -> Config:
+    """Dropout, learning rate and ratio of unfrozen layers, and the backbone where `base` names several."""
     dropout = hp.Float("dropout", 0.0, 0.7, step=0.1, default=0.5)
     rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
-    share = hp.Choice("unfreeze", UNFREEZE, ordered=True)
+    ratio = hp.Choice("unfreeze", UNFREEZE, ordered=True)
     training = base.training
     fine_tune = replace(
         training.fine_tune,
-        unfreeze=share,
+        unfreeze=ratio,
         learning_rate=rate * FINE_TUNE_RATE,
         # With nothing unfrozen, fine-tuning would be more of the frozen phase.
-        epochs=training.fine_tune.epochs if share else 0,
+        epochs=training.fine_tune.epochs if ratio else 0,
     )
     # Where `base` has no frozen phase, a head alone still needs epochs.
     frozen = replace(
         training.frozen,
         learning_rate=rate,
-        epochs=training.frozen.epochs or (0 if share else training.fine_tune.epochs),
+        epochs=training.frozen.epochs or (0 if ratio else training.fine_tune.epochs),
     )
     return replace(
         base,
@@ -46,7 +49,7 @@ def basic(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
     )
 
 
-def wide(hp: keras_tuner.HyperParameters, base: AgeConfig) -> AgeConfig:
+def wide(hp: keras_tuner.HyperParameters, base: Config) -> Config:
     """Those of `basic`, and head, loss, pooling, optimizer, weight decay, augmentation, its strength, and views."""
     config = basic(hp, base)
     head = hp.Choice("head", ["regression", "dldl", "corn", "mean_variance", "quantile"])
@@ -102,7 +105,7 @@ def recogniser(
     )
 
 
-AGE_SPACES: dict[str, Callable[[keras_tuner.HyperParameters, AgeConfig], AgeConfig]] = {
+AGE_SPACES: dict[str, Callable[[keras_tuner.HyperParameters, SearchConfig], SearchConfig]] = {
     "basic": basic,
     "wide": wide,
 }

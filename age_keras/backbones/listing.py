@@ -54,9 +54,9 @@ def rendered(form: str) -> str:
         return json.dumps(rows, indent=2, ensure_ascii=False)
     if form == "csv":
         file = io.StringIO()
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows({**row, "weights": " ".join(row["weights"])} for row in rows)
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "weights": " ".join(row["weights"])} for row in rows)
         return file.getvalue().rstrip("\n")
     lines = [" | ".join(COLUMNS.values()), " | ".join("---:" if _number(key) else "---" for key in COLUMNS)]
     lines += [" | ".join(_cell(row, key) for key in COLUMNS) for row in rows]

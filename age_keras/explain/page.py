@@ -165,11 +165,11 @@ def years_per_unit(
         for part in (*quarters, values > 0, values < 0):
             erased.append(np.where(part[..., None], paper, patch))
             said.append(float((values * part).mean()))
-    said, made = np.array(said), own - explainer.ages(np.stack(erased))
-    if not said.any() or said.std() == 0 or made.std() == 0:
+    found, made = np.array(said), own - explainer.ages(np.stack(erased))
+    if not found.any() or found.std() == 0 or made.std() == 0:
         return 0.0, 0.0
-    agreement = float(np.corrcoef(said, made)[0, 1])
-    scale = float(said @ made / (said @ said))
+    agreement = float(np.corrcoef(found, made)[0, 1])
+    scale = float(found @ made / (found @ found))
     return (scale if scale > 0 and agreement >= 0.3 else 0.0), agreement
 
 

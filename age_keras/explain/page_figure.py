@@ -70,7 +70,7 @@ def page_picture(page: PageMap, settings: PageSettings, title: str = "") -> Imag
     sheet.paste(scan, (margin, margin))
     draw = ImageDraw.Draw(sheet)
     draw.rectangle([margin - 1, margin - 1, margin + scan.width, margin + scan.height], outline=(190, 190, 190))
-    x, y = scan.width + 2 * margin, margin
+    x, y = scan.width + 2 * margin, float(margin)
     y = _text(draw, x, y, f"{page.age:.1f} years", 1.9 * unit, INK)
     y = _text(draw, x, y, f"the mean of {len(page.patch_ages)} patches", 0.85 * unit, QUIET)
     y = _text(draw, x, y, f"{TITLES[page.method]}{', ' + title if title else ''}", 0.85 * unit, QUIET) + 0.6 * unit

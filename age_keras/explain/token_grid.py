@@ -31,7 +31,7 @@ def fold_tokens(x: tf.Tensor, class_tokens: int = 0) -> tf.Tensor:
 def _grid_side(shape: Sequence[int | None], class_tokens: int) -> int:
     """Cells on a side of the grid that a layer's output makes, or 0 where it makes none."""
     if len(shape) == 4:
-        return shape[1] if shape[1] == shape[2] else 0
+        return shape[1] or 0 if shape[1] == shape[2] else 0
     if len(shape) != 3 or not shape[1] or shape[1] <= class_tokens:
         return 0
     side = round((shape[1] - class_tokens) ** 0.5)

@@ -74,9 +74,10 @@ class HHDName(NamedTuple):
 def hhd_names(pages: pd.Series) -> list[HHDName] | None:
     """What the names of pages say, one by one; None unless all of them are HHD names."""
     found = [_HHD_NAME.match(PurePosixPath(page.replace("\\", "/")).name) for page in pages]
-    if not found or not all(found):
+    matched = [m for m in found if m]
+    if not found or len(matched) < len(found):
         return None
-    return [HHDName(str(int(m[1])), m[2].upper().replace("NA", ""), m[3]) for m in found]
+    return [HHDName(str(int(m[1])), m[2].upper().replace("NA", ""), m[3]) for m in matched]
 
 
 def read_table(

@@ -72,7 +72,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     long["Fold"] = _folds(long, path)
     writers = fill_writers(long)
     if writers == "name" and "Sex" not in long:
-        long["Sex"] = [name.sex for name in hhd_names(long.ImageID)]
+        long["Sex"] = [name.sex for name in hhd_names(long.ImageID) or ()]
     long["Split"] = fill_splits(long, np.where(long.Fold > 0, "oof", "test"), path)
     others = [c for c in long.columns if c not in COLUMNS]
     long[others] = long[others].replace("", np.nan)

@@ -19,7 +19,9 @@ from age_keras.files import atomic_write
 def save_state(path: Path, variables: Sequence, slots: Sequence, best: Sequence, counters: dict[str, Any]) -> None:
     """Writes variables, optimizer slots, the best epoch's arrays and JSON-able counters into one `.npz`, atomically."""
     groups = {"variable": variables, "slot": slots, "best": best}
-    arrays = {f"{name}_{i}": to_array(v) for name, values in groups.items() for i, v in enumerate(values)}
+    arrays: dict[str, Any] = {
+        f"{name}_{i}": to_array(v) for name, values in groups.items() for i, v in enumerate(values)
+    }
     with atomic_write(path, "wb") as file:
         np.savez(file, counters=np.array(json.dumps(counters)), **arrays)
 

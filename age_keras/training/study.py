@@ -5,6 +5,7 @@ Every experiment is the same few lines: `open_study`, the parts of its split, `t
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,11 @@ from age_keras.run.folder import Run
 from age_keras.training.feeds import PatchData
 from age_keras.training.rare_ages import lds_weights
 
+Config = TypeVar("Config", bound=AgeConfig)
+
 
 @dataclass(frozen=True)
-class Study:
+class Study(Generic[Config]):
     """An opened experiment.
 
     Attributes:
@@ -33,7 +36,7 @@ class Study:
         synthetic: whether the pages are made up.
     """
 
-    config: AgeConfig
+    config: Config
     run: Run
     samples: Samples
     data: PatchData
@@ -43,7 +46,7 @@ class Study:
     def table(self) -> pd.DataFrame:
         return self.samples.table
 
-    def with_config(self, config: AgeConfig) -> "Study":
+    def with_config(self, config: Config) -> "Study[Config]":
         """The same pages, patches and folder for a variant of the model or the protocol."""
         return replace(self, config=config, data=patch_data(self.samples, self.data.store, config))
 
@@ -79,7 +82,7 @@ def open_samples(config: AgeConfig) -> Samples:
     return samples
 
 
-def open_study(config: AgeConfig, experiment: str, samples: Samples | None = None) -> Study:
+def open_study(config: Config, experiment: str, samples: Samples | None = None) -> Study[Config]:
     """Reads the pages, cuts their patches (once for all runs) and opens the run's folder.
 
     Args:
@@ -114,7 +117,7 @@ def open_study(config: AgeConfig, experiment: str, samples: Samples | None = Non
     return Study(config, run, samples, patch_data(samples, store, config), synthetic)
 
 
-def reopen_study(config: AgeConfig, run: Path) -> Study:
+def reopen_study(config: Config, run: Path) -> Study[Config]:
     """An experiment that another process has opened: the same pages and patches; the run's facts are left alone.
 
     Args:

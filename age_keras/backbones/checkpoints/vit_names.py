@@ -8,7 +8,7 @@ its tanh approximation (as the authors' JAX code): a loaded checkpoint changes t
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DENSE = (1, 0)
 _TO_HEADS, _FROM_HEADS = (2, 0, 1), (1, 2, 0)  # (heads, C / heads, C) -> (C, heads, C / heads), and back
-VARIABLES = {
+VARIABLES: dict[str, dict[str, Any]] = {
     "PatchingAndEmbedding": {
         "cls_token": None,
         "patch_embed.proj.weight": (2, 3, 1, 0),

@@ -20,15 +20,15 @@ def _load_published(model: Any, spec: BackboneSpec) -> None:
 
 
 KERAS_WEIGHTS = {"imagenet": WeightSource(location="keras", loader=_load_published)}
-SYMMETRIC = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+SYMMETRIC: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 # "caffe" preprocessing: BGR, the mean of ImageNet subtracted, not scaled.
-CAFFE = {
+CAFFE: dict[str, Any] = {
     "mean": tuple(m / 255 for m in (103.939, 116.779, 123.68)),
     "std": (1 / 255, 1 / 255, 1 / 255),
     "channel_order": "bgr",
 }
 # These rescale inside; so the study, which divided by 255 before, showed them an almost black page.
-RESCALES_INSIDE = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
+RESCALES_INSIDE: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
 
 
 def _features(application, x, **options):

@@ -7,6 +7,7 @@ its parameters in the published checkpoints (`stages.0.blocks.0.conv_dw`), and a
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +95,7 @@ REVISIONS = {  # of the published weights
     "base": "9e250ed8f88b436472d2b24af26f82a8aa8c719d",
 }
 SHA256 = {"atto": "6389c2f5a427b01a922e66e6d352c707424cccb62390c6936bc612e3d10b7ebb"}
-LICENCE = {"licence": "CC-BY-NC-4.0", "commercial": False}
+LICENCE: dict[str, Any] = {"licence": "CC-BY-NC-4.0", "commercial": False}
 WEIGHTS = {
     size: WeightSource(
         location=f"timm/convnextv2_{size}.{VARIANTS[size][-1]}",

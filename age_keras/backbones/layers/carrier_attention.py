@@ -19,7 +19,7 @@ def _grid(values: np.ndarray) -> np.ndarray:
     return np.stack(np.meshgrid(values, values, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-class _PositionNetwork:
+class _PositionNetwork(keras.layers.Layer):
     """Coordinates (..., 2) through 512 rectified units to some outputs; mixed into a layer, which owns the weights.
 
     The weights have PyTorch's order of axes and, after `prefix`, its names.
@@ -40,7 +40,7 @@ class _PositionNetwork:
 
 
 @keras.saving.register_keras_serializable("age_keras")
-class CellPositionEmbedding(_PositionNetwork, keras.layers.Layer):
+class CellPositionEmbedding(_PositionNetwork):
     """Adds to every token a learned function of its place in its window.
 
     Input and output: (N, windows, side ** 2, C).

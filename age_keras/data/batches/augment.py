@@ -7,6 +7,7 @@ run would have seen, and the features of a frozen backbone can be stored for eac
 
 import dataclasses
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -61,7 +62,9 @@ class Ranges:
 
     def scaled(self, strength: float) -> "Ranges":
         """The same ranges, each multiplied by `strength`."""
-        values = {k: v if isinstance(v, str) else v * strength for k, v in dataclasses.asdict(self).items()}
+        values: dict[str, Any] = {
+            k: v if isinstance(v, str) else v * strength for k, v in dataclasses.asdict(self).items()
+        }
         return Ranges(**values)
 
 

@@ -119,8 +119,8 @@ def _paper_bank(side: int) -> np.ndarray:
     generator = np.random.Generator(np.random.PCG64(_BANK_SEED + 1))
     total = np.zeros((side, side), np.float32)
     for sigma, weight in ((0.7, 0.6), (8.0, 0.5), (40.0, 0.6)):
-        layer = generator.standard_normal((side, side), dtype=np.float32)
-        layer = cv2.GaussianBlur(layer, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+        noise = generator.standard_normal((side, side), dtype=np.float32)
+        layer = cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
         total += weight * layer / layer.std()
     return _codes(total / total.std())
 

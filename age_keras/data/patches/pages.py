@@ -39,15 +39,18 @@ def scaled_size(width: int, height: int, settings: PageSettings) -> tuple[tuple[
     """Sizes of a page, (width, height): as resampled, and as tiled (larger where it is filled up with paper)."""
     patch, stride = settings.patch_size, settings.stride
     if settings.shorter_side is None:
-        filled = tuple(max(patch, side + (patch - side) % stride) for side in (width, height))
-        return (width, height), filled
+
+        def filled(side: int) -> int:
+            return max(patch, side + (patch - side) % stride)
+
+        return (width, height), (filled(width), filled(height))
     aspect = width / height
     if height < width:
         scaled = (int(settings.shorter_side * aspect), settings.shorter_side)
     else:
         scaled = (settings.shorter_side, int(settings.shorter_side / aspect))
-    resampled = tuple(side if side < patch else side - (side - patch) % stride for side in scaled)
-    return resampled, tuple(max(patch, side) for side in resampled)
+    width, height = (side if side < patch else side - (side - patch) % stride for side in scaled)
+    return (width, height), (max(patch, width), max(patch, height))
 
 
 def cut_page(path: str | Path, settings: PageSettings) -> Page:

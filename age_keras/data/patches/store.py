@@ -99,8 +99,8 @@ class PatchStore:
         names = samples.table["ImageID"]
         bad = {row: page["error"] for row, page in enumerate(pages) if "error" in page}
         if bad and not skip_bad:
-            row, reason = next(iter(bad.items()))
-            raise unreadable(samples.paths[row], reason)
+            first, reason = next(iter(bad.items()))
+            raise unreadable(samples.paths[first], reason)
         if len(bad) == len(pages):
             raise InputError(f"None of the {len(pages)} pages in {samples.root} can be read.")
         row = np.repeat(np.arange(len(pages), dtype=np.int32), [len(page.get("boxes", ())) for page in pages])

@@ -52,7 +52,7 @@ def age_at(quantile: float) -> int:
 
 def age_group(age: float) -> int:
     """HHD-Age's age group, 1 to 4."""
-    return 1 + int(band_index(age, BAND_EDGES))
+    return 1 + int(band_index(np.array(age), BAND_EDGES))
 
 
 def childhood(age: float) -> float:
