@@ -10,10 +10,11 @@ def build_optimizer(phase: PhaseConfig, rates: dict | None = None, track: bool =
     """The optimizer of a phase.
 
     Args:
-        phase: its name, learning rate, weight decay and clipping.
-        rates: factor on the learning rate for each variable, from `layer_rates`; others have 1.
-        track: keep the global norm of the last gradient, before clipping, in the attribute `gradient_norm`. Off under
-            `tf.distribute`, where a replica may not write it.
+        phase: Its name, learning rate, weight decay and clipping.
+        rates: Factor on the learning rate by the `id` of a variable, from `layer_rates`: a number, or a tensor that
+            broadcasts to the variable. Defaults to 1 for all.
+        track: Keep the global norm of the last gradient, before clipping, in the attribute `gradient_norm`. Off under
+            `tf.distribute`, where a replica may not write it. Defaults to `True`.
     """
     clipping = {"global_clipnorm": phase.clip_norm} if phase.clip_norm else {}
     if phase.optimizer == "sgd":
@@ -22,17 +23,17 @@ def build_optimizer(phase: PhaseConfig, rates: dict | None = None, track: bool =
         optimizer = _tracked(keras.optimizers.AdamW)(phase.learning_rate, weight_decay=phase.weight_decay, **clipping)
     else:
         optimizer = _tracked(keras.optimizers.Adam)(phase.learning_rate, **clipping)
-    optimizer.rates, optimizer.track = rates or {}, track
+    optimizer.rates_by_id, optimizer.track = rates or {}, track
     return optimizer
 
 
-def layer_rates(layers: list[keras.layers.Layer], ends: tuple[str, ...], decay: float) -> dict:
-    """Learning-rate factors by block: `decay` to the power of the block's distance from the head.
+def layer_rates(layers: list[keras.layers.Layer], ends: tuple[str, ...], decay: float) -> dict[int, float]:
+    """Learning-rate factors by the `id` of a variable: `decay` to the power of its block's distance from the head.
 
     Args:
-        layers: the backbone's, input first.
-        ends: names of the layers that end a block.
-        decay: the factor for each block.
+        layers: The backbone's, input first.
+        ends: Names of the layers that end a block.
+        decay: The factor for each block.
     """
     if decay == 1:
         return {}
@@ -41,7 +42,7 @@ def layer_rates(layers: list[keras.layers.Layer], ends: tuple[str, ...], decay: 
         if layer.name in ends:
             distance += 1
         for variable in layer.variables:
-            rates[variable.value.ref()] = decay**distance
+            rates[id(variable)] = decay**distance
     return rates
 
 
@@ -49,6 +50,7 @@ def _tracked(base: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Op
     class Tracked(base):
         def build(self, variables):
             super().build(variables)
+            self.rates = [self.rates_by_id.get(id(variable), 1.0) for variable in variables]
             if self.track:
                 self.gradient_norm = self.add_variable((), name="gradient_norm")
 
@@ -63,9 +65,9 @@ def _tracked(base: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Op
             return super().apply(grads, trainable_variables)
 
         def update_step(self, gradient, variable, learning_rate):
-            # Keras hands over its own variables in some places and TensorFlow's in others.
-            tensor = variable.value if isinstance(variable, keras.Variable) else variable
-            return super().update_step(gradient, variable, learning_rate * self.rates.get(tensor.ref(), 1.0))
+            # Under `tf.distribute` this is a replica's part of the variable: Keras knows which one's.
+            rate = self.rates[self._get_variable_index(variable)]
+            return super().update_step(gradient, variable, learning_rate * rate)
 
     Tracked.__name__ = base.__name__
     return Tracked

@@ -207,7 +207,7 @@ class _Stacked:
         self._order = np.argsort([k for group in self.groups for k in group.members])
         self.masks = {group.mask: keras.random.SeedGenerator(group.mask[1]) for group in self.groups}
         self.variables = [variable for group in self.groups for variable in (group.kernel, group.bias)]
-        rates = {v.value.ref(): group.rate for group in self.groups for v in (group.kernel, group.bias)}
+        rates = {id(v): group.rate for group in self.groups for v in (group.kernel, group.bias)}
         self.optimizer = build_optimizer(PhaseConfig(epochs=1, learning_rate=1.0), rates, track=False)
         self.optimizer.build(self.variables)
 
