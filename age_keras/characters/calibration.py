@@ -39,7 +39,7 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = 15) ->
     Args:
         truth: `(N,)` labels.
         probabilities: `(N, classes)`.
-        bins: bins of equal width over [0, 1]. Defaults to 15.
+        bins: Number of bins of equal width over [0, 1]. Defaults to 15.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
@@ -112,7 +112,7 @@ def conformal_threshold(truth: np.ndarray, probabilities: np.ndarray, coverage: 
     Args:
         truth: `(n,)` labels of held-out images.
         probabilities: `(n, classes)`.
-        coverage: e.g. 0.999, which needs n >= 999.
+        coverage: Fraction of sets that hold the truth, e.g. 0.999, which needs n >= 999.
 
     Returns:
         The threshold; 0 (every class is in every set) where n is too small for the coverage.
@@ -141,7 +141,7 @@ def abstain_threshold(truth: np.ndarray, probabilities: np.ndarray, wanted_accur
     Args:
         truth: `(N,)` labels of held-out images.
         probabilities: `(N, classes)`.
-        wanted_accuracy: of the answers that are given, e.g. 0.9995.
+        wanted_accuracy: Accuracy of the answers that are given, e.g. 0.9995.
 
     Returns:
         The threshold: answers below it are "unsure". 0 where all answers may be given; just above the highest

@@ -1,4 +1,4 @@
-"""Where a recogniser looked: attention over the image, Grad-CAM, and Shapley values of the image's tiles."""
+"""What a recogniser's answer rests on: attention over the image, Grad-CAM, and Shapley values of the image's tiles."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ def attention_map(model: keras.Model, images: np.ndarray) -> np.ndarray:
     the middle of that column's field of view is, and falls to nothing towards the next ones.
 
     Args:
-        model: from `build_recogniser`, with attention.
+        model: From `build_recogniser`, with attention.
         images: `uint8 (N, S, S)`.
 
     Returns:
@@ -44,9 +44,9 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray | None 
     """Grad-CAM of the last convolutional features (Selvaraju et al. 2017, equations 1 and 2).
 
     Args:
-        model: from `build_recogniser`.
+        model: From `build_recogniser`.
         images: `uint8 (N, S, S)`.
-        classes: `(N,)`, the class explained. Defaults to the most probable.
+        classes: `(N,)`, the classes to explain. Defaults to the most probable.
 
     Returns:
         float32 `(N, S, S)` in [0, 1]: what speaks for the class.
@@ -80,12 +80,12 @@ def shapley_tiles(
     against the rest gain on average when it joins. Tiles without ink change nothing and have the value 0.
 
     Args:
-        model: from `build_recogniser`.
+        model: From `build_recogniser`.
         image: `uint8 (S, S)`.
-        label: the class explained. Defaults to the most probable.
-        tile: side of a tile in pixels. Defaults to 4.
-        permutations: random orders. Defaults to 30.
-        seed: of the orders. Defaults to 0.
+        label: The class to explain. Defaults to the most probable.
+        tile: Side of a tile in pixels. Defaults to 4.
+        permutations: Number of random orders. Defaults to 30.
+        seed: Seed of the orders. Defaults to 0.
 
     Returns:
         The values spread over the pixels, float32 `(S, S)`; the log-odds of the empty image; those of the whole. The
@@ -164,10 +164,10 @@ def save_explanations(path: Path, model, images: np.ndarray, titles: Sequence[st
     """Draws each image, its attention (where the model has one), Grad-CAM and Shapley values.
 
     Args:
-        path: the PNG file.
-        model: from `build_recogniser`.
+        path: The PNG file.
+        model: From `build_recogniser`.
         images: `uint8 (N, S, S)`.
-        titles: `(N,)`, what the model said of each.
+        titles: `(N,)`, the model's answer to each.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""A saved recogniser that reads pictures of single characters and says how sure it is."""
+"""A saved recogniser that reads pictures of single characters, with the confidence of each answer."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from age_keras.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What a recogniser says of one image.
+    """A recogniser's answer to one image.
 
     Attributes:
-        image: the file.
-        digit: the most probable class; `None` where the image could not be read.
-        probability: of that class, calibrated.
-        set: the conformal set: the classes among which the truth is, as often as the model promises.
-        unsure: the probability is under the model's threshold: do not rely on the digit.
-        error: what was wrong with the image, if anything.
+        image: The file.
+        digit: The most probable class; `None` if the image could not be read.
+        probability: The calibrated probability of that class.
+        set: The conformal set, which holds the truth as often as the model promises.
+        unsure: Whether the probability is under the model's threshold, so that the digit is not reliable.
+        error: What is wrong with the image, if anything.
     """
 
     image: str
@@ -35,7 +35,7 @@ class Recogniser:
     """Reads pictures of characters with a model from `experiments/digits_*.py`.
 
     Args:
-        path: the `.keras` file.
+        path: The `.keras` file.
 
     Raises:
         InputError: The file is missing, or is not a recogniser.

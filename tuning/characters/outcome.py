@@ -13,13 +13,13 @@ from tuning.trials import TrialRecord, Trials
 
 
 def write_outcome(run: Run, configurations: dict[str, tuple], parts: dict[str, Characters], seed: int) -> None:
-    """Trains each configuration, or goes on with it, and writes their answers to the test part into `outer.csv`.
+    """Trains each configuration, or resumes it, and writes their answers to the test part into `outer.csv`.
 
     Args:
-        run: the search's.
-        configurations: the choice's model and training under its name, then the default's.
+        run: The search's folder.
+        configurations: The choice's model and training under its name, then the default's.
         parts: "train", "validation" (watches) and "test".
-        seed: of weights, order and augmentation.
+        seed: Seed of weights, order and augmentation.
     """
     from age_keras.characters.model.recogniser import predict_probabilities
     from age_keras.characters.model.saving import save_recogniser

@@ -17,7 +17,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     """Reads an IDX file (format: http://yann.lecun.com/exdb/mnist, "the IDX file format").
 
     Args:
-        path: the file; `.gz` or plain, told apart by its first bytes.
+        path: The file, plain or gzipped.
 
     Returns:
         The array in its published shape, in native byte order.
@@ -67,8 +67,8 @@ def read_npz(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Reads some arrays of a file.
 
     Args:
-        path: the file.
-        names: of the arrays.
+        path: The file.
+        names: Names of the arrays.
 
     Returns:
         Each array by its name.

@@ -16,10 +16,10 @@ class Characters:
     Attributes:
         images: `uint8 (N, S, S)`, bright ink on a background of 0.
         labels: `int64 (N,)`, an index into `classes`.
-        classes: the names of the classes.
+        classes: Names of the classes.
         split: `(N,)` of "train" and "test", as published with the set; all "train" where there is no such split.
-        writers: `int64 (N,)`, who wrote each; `None` where it is not known.
-        name: what the set is called in reports.
+        writers: `int64 (N,)`, the writer of each; `None` if unknown.
+        name: Name of the set in reports.
     """
 
     images: np.ndarray
@@ -84,15 +84,15 @@ def join_published(
     """Puts the two parts of a published set together.
 
     Args:
-        train: images `uint8 (N, S, S)` and labels `(N,)`.
-        test: the same.
-        source: where they were read from, for the message.
+        train: Images `uint8 (N, S, S)` and labels `(N,)`.
+        test: The same for the test part.
+        source: Where they were read from, for the message.
 
     Returns:
         Images, labels `int64` and `split`, as `Characters` takes them.
 
     Raises:
-        InputError: a part has another shape or type.
+        InputError: A part has another shape or type.
     """
     for name, (images, labels) in (("training", train), ("test", test)):
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != train[0].shape[1:]:

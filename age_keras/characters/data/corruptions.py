@@ -20,9 +20,9 @@ def corrupt(images: np.ndarray, name: str, severity: int = 3, seed: int = 0) -> 
 
     Args:
         images: `uint8 (N, S, S)`.
-        name: one of `CORRUPTIONS`.
+        name: One of `CORRUPTIONS`.
         severity: 1 (slight) to 5 (severe). Defaults to 3.
-        seed: of what is random in it. Defaults to 0.
+        seed: Seed of what is random in it. Defaults to 0.
     """
     if name not in CORRUPTIONS:
         raise InputError(f"There is no corruption {name!r}; there are {', '.join(CORRUPTIONS)}.")

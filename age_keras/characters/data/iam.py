@@ -26,9 +26,9 @@ def read_iam(folder: str | Path, level: Literal["words", "lines"] = "words", *, 
     """Reads the table of IAM's words or lines.
 
     Args:
-        folder: the folder with `ascii/` (or the `.txt` files themselves) and `words/` or `lines/`.
-        level: words or lines. Defaults to "words".
-        only_ok: leave out what IAM marks as badly segmented. Defaults to `True`.
+        folder: The folder with `ascii/` (or the `.txt` files themselves) and `words/` or `lines/`.
+        level: "words" or "lines". Defaults to "words".
+        only_ok: Whether to leave out what IAM marks as badly segmented. Defaults to `True`.
 
     Returns:
         A DataFrame: `path`, `name` (a01-000u-00-00), `form` (a01-000u), `text` (words as written, a line's words
@@ -83,11 +83,11 @@ def load_iam(
     """IAM's words or lines as images with a class: who wrote it, or what is written.
 
     Args:
-        folder: see `read_iam`.
-        level: words or lines.
-        label: what the class is.
-        image_size: side of the squares that the images are fitted into.
-        min_count: classes with fewer images are left out. Defaults to 2.
+        folder: See `read_iam`.
+        level: "words" or "lines". Defaults to "words".
+        label: The class: "writer" or "text". Defaults to "writer".
+        image_size: Side of the squares that the images are fitted into. Defaults to 28.
+        min_count: Classes with fewer images are left out. Defaults to 2.
 
     Returns:
         The characters, their writers with them; `split` is all "train" (IAM's own partitions are for text lines of

@@ -102,7 +102,7 @@ def with_mnist_writers(characters: Characters, path: str | Path) -> tuple[Charac
     """Adds who wrote each of MNIST's digits.
 
     Args:
-        characters: all of MNIST, in its canonical order.
+        characters: All of MNIST, in its canonical order.
         path: `mnist_writers.npz` (from QMNIST, Yadav & Bottou 2019): `writer_train`, `hsf_train`, `writer_test`,
             `hsf_test`.
 

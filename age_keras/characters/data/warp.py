@@ -19,8 +19,8 @@ def warp_batch(images: np.ndarray, rng: np.random.Generator, settings: WarpSetti
 
     Args:
         images: `uint8 (N, S, S)`, bright ink on a background of 0.
-        rng: the source of all randomness: the same state gives the same images.
-        settings: see `WarpSettings`. Defaults to `WarpSettings()`.
+        rng: Source of all randomness: the same state gives the same images.
+        settings: See `WarpSettings`. Defaults to `WarpSettings()`.
 
     Returns:
         `uint8 (N, S, S)`.
@@ -53,11 +53,11 @@ def affine_batch(
 
     Args:
         images: `uint8 (N, S, S)`.
-        rotation: degrees, counter-clockwise; a number or `(N,)`, as are the others.
-        zoom: above 1 enlarges the ink.
-        shear: horizontal, a fraction of the height.
-        shift_x: to the right, pixels.
-        shift_y: downwards, pixels.
+        rotation: Degrees counter-clockwise, a number or `(N,)`, as are the others.
+        zoom: Scale; above 1 enlarges the ink.
+        shear: Horizontal shear, a fraction of the height.
+        shift_x: Shift to the right in pixels.
+        shift_y: Shift downwards in pixels.
 
     Returns:
         `uint8 (N, S, S)`.
@@ -157,8 +157,8 @@ def vary_stroke_width(images: np.ndarray, rng: np.random.Generator, fraction: fl
 
     Args:
         images: `uint8 (N, H, W)`, bright ink on a background of 0.
-        rng: the source of all randomness: the same state gives the same images.
-        fraction: of the images that are changed; half of these become thicker, half thinner.
+        rng: Source of all randomness: the same state gives the same images.
+        fraction: Fraction of the images that are changed; half of these become thicker, half thinner.
 
     Returns:
         `uint8 (N, H, W)`.

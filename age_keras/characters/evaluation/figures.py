@@ -121,11 +121,11 @@ def save_differences(
     """Named differences from zero, one line each.
 
     Args:
-        path: the picture's.
-        names: from top to bottom.
-        values: for each name its difference, and the lower and upper end of its interval.
-        xlabel: what is measured.
-        title: of the picture.
+        path: The PNG file.
+        names: Names from top to bottom.
+        values: For each name its difference, and the lower and upper end of its interval.
+        xlabel: Label of the axis.
+        title: Title of the figure.
     """
     figure, axes = _figure(1, 1, (6.4, 0.9 + 0.32 * len(names)))
     for row, (value, low, high) in enumerate(values):

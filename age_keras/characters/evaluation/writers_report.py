@@ -18,7 +18,7 @@ def writer_scores(digits: pd.DataFrame) -> pd.DataFrame:
     """One row per writer: the mean log-odds of the digits.
 
     Args:
-        digits: columns `Writer`, `Student` (truth, 0 or 1), `Score` (log-odds of "student").
+        digits: A table with the columns `Writer`, `Student` (truth, 0 or 1), `Score` (log-odds of "student").
 
     Returns:
         Columns `Writer`, `Student`, `Score`, `Digits` (how many).
@@ -57,7 +57,7 @@ def best_cut(writers: pd.DataFrame) -> float:
     """The score above which to say "student", so that both groups are read right equally often on average.
 
     Args:
-        writers: columns `Student` and `Score`, of writers whom the model that scored them had not seen.
+        writers: A table with the columns `Student` and `Score`, of writers unseen by the model that scored them.
     """
     truth, scores = writers["Student"].to_numpy(bool), writers["Score"].to_numpy()
     cuts = np.sort(scores)
@@ -77,13 +77,13 @@ def write_writers_report(
     predictions.csv (test digits), writers.csv (test writers) and training_writers.csv.
 
     Args:
-        folder: the run's folder.
-        digits: the test digits: columns `Row`, `Writer`, `Digit`, `Student`, `Score`.
-        training: the training digits, each scored by a model that has not seen its writer; the same columns.
-        staged: the log-odds that the second stage gives each test writer and each training writer (whom it had not
+        folder: The run's folder.
+        digits: The test digits, a table with the columns `Row`, `Writer`, `Digit`, `Student`, `Score`.
+        training: The training digits, each scored by a model that has not seen its writer; the same columns.
+        staged: The log-odds that the second stage gives each test writer and each training writer (whom it had not
             seen), both in ascending order of the writers.
-        history: the model's epochs.
-        parameters: of the model.
+        history: One row per epoch of the models.
+        parameters: Parameters of a model.
 
     Returns:
         The report's path.

@@ -13,9 +13,9 @@ class DotProductAttention(keras.layers.Layer):
     weights say where the model looked.
 
     Args:
-        num_heads: heads; 1 is single-head attention. Defaults to 1.
-        key_dim: width of a head's queries, keys and values. Defaults to 64.
-        output_dim: width of the output, by a linear map of the concatenated heads; `None` gives the heads as they
+        num_heads: Number of heads; 1 is single-head attention. Defaults to 1.
+        key_dim: Width of a head's queries, keys and values. Defaults to 64.
+        output_dim: Width of the output, by a linear map of the concatenated heads; `None` gives the heads as they
             are, `num_heads * key_dim` wide. Defaults to `None`.
         dropout: Fraction of the attention weights dropped in training. Defaults to 0.
 

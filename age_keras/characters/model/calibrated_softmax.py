@@ -15,9 +15,9 @@ class CalibratedSoftmax(keras.layers.Layer):
         classes: Names of the classes in the order of the outputs. Defaults to none.
 
     Attributes:
-        temperature: divides the logits.
-        set_threshold: the conformal set holds each class whose probability is at least this.
-        abstain_below: the answer is "unsure" where the highest probability is below this.
+        temperature: What the logits are divided by.
+        set_threshold: The conformal set holds each class whose probability is at least this.
+        abstain_below: The answer is "unsure" where the highest probability is below this.
     """
 
     def __init__(self, classes=(), **kwargs):

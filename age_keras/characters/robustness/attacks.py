@@ -24,16 +24,16 @@ def robust_accuracy(
     """Fraction of images read right although each pixel may have moved by up to epsilon (L∞).
 
     Args:
-        to_logits: a TensorFlow function of float32 images `(N, S, S, 1)`, 0-255, to logits.
+        to_logits: A TensorFlow function of float32 images `(N, S, S, 1)`, 0-255, to logits.
         images: `uint8 (N, S, S)`.
         labels: `(N,)`.
-        epsilon: of pixels scaled to 0-1. Defaults to 0.3.
+        epsilon: Largest change of a pixel, scaled to 0-1. Defaults to 0.3.
         attack: "fgsm" (Goodfellow et al. 2015), "pgd" (Madry et al. 2018: random start, steps of 1/30 · 4 epsilon) or
             "noise" (uniform noise, the floor of what an attack must beat).
-        steps: of PGD. Defaults to 40.
-        restarts: an image counts as read right only when it withstands all. Defaults to 1.
-        batch_size: images at once. Defaults to 500.
-        progress: show a bar on stderr.
+        steps: Steps of PGD. Defaults to 40.
+        restarts: Random starts; an image counts as read right only if it withstands all. Defaults to 1.
+        batch_size: Images in a batch. Defaults to 500.
+        progress: Whether to show a progress bar. Defaults to `True`.
 
     Returns:
         The fraction, and `bool (N,)`: which images withstood.

@@ -30,10 +30,10 @@ def under_corruptions(
     """Accuracy under every corruption of `CORRUPTIONS`, by severity.
 
     Args:
-        predict: images `uint8 (N, S, S)` to probabilities `(N, classes)`.
-        images: the test images.
+        predict: A function of images `uint8 (N, S, S)` that gives probabilities `(N, classes)`.
+        images: The test images.
         labels: `(N,)`.
-        severities: of 1 to 5.
+        severities: Severities, from 1 to 5.
     """
     return {name: {s: _accuracy(predict, corrupt(images, name, s), labels) for s in severities} for name in CORRUPTIONS}
 
@@ -61,10 +61,10 @@ def on_out_of_distribution(
     """How confidence behaves on images that are no digits.
 
     Args:
-        predict: images to probabilities.
-        digits: real test digits, to compare with.
+        predict: A function of images that gives probabilities.
+        digits: Real test digits, for comparison.
         sets: Images by name of the set, from `out_of_distribution`.
-        abstain_below: the confidence below which the answer is "unsure".
+        abstain_below: The confidence below which the answer is "unsure".
 
     Returns:
         For the digits and every set: `confidence` (mean of the highest probability) and `unsure` (fraction), and for

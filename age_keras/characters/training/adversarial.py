@@ -28,9 +28,9 @@ class AdversarialTrainer(keras.Model):
     suddenly lose all resistance to many (Wong et al. 2020, "catastrophic overfitting"), which nothing else shows.
 
     Args:
-        recogniser: from `build_recogniser`; its weights are what is trained.
-        adversary: see `Adversary`.
-        total_steps: of the whole training, for the growth of epsilon.
+        recogniser: From `build_recogniser`; its weights are trained.
+        adversary: See `Adversary`.
+        total_steps: Steps of the whole training, for the growth of epsilon.
     """
 
     def __init__(self, recogniser: keras.Model, adversary: Adversary, total_steps: int, **kwargs):
@@ -85,11 +85,11 @@ def perturb(
     """Images moved to raise the loss, the model in inference mode.
 
     Args:
-        to_logits: images `(N, S, S, C)` 0-255 to logits `(N, classes)`.
+        to_logits: A function of images `(N, S, S, C)`, 0-255, that gives logits `(N, classes)`.
         images: float32, 0-255.
         labels: one-hot `(N, classes)`.
-        adversary: its kind, steps and epsilon.
-        progress: how much of the training is done, 0-1: epsilon and steps may grow with it. Defaults to 1.
+        adversary: Kind, steps and epsilon of the attack.
+        progress: Fraction of the training that is done, with which epsilon and steps may grow. Defaults to 1.
 
     Returns:
         Images of the same shape, each pixel within 255 · epsilon of the original and within 0-255.

@@ -105,12 +105,13 @@ def staged_scores(
     """Scores test writers by a stage fitted on all training writers, and training writers by one fitted on the others.
 
     Args:
-        training: the training digits: columns `Writer`, `Student` (truth), `Digit`.
+        training: The training digits, a table with the columns `Writer`, `Student` (truth), `Digit`.
         measures: `(N, K)` of them, from models that have not seen their writers.
         fold: `(N,)`, the fold of each digit's writer.
-        test: the test digits, the same columns; the truth is not looked at.
-        test_measures: theirs, once per model: a mean over the models would spread less than what the stage has seen.
-        seed: of the bags.
+        test: The test digits, with the same columns; the truth is not used.
+        test_measures: Their measures, once per model. (A mean over the models would vary less than what the stage
+            was fitted on.)
+        seed: Seed of the bags. Defaults to 0.
 
     Returns:
         The log-odds of "student" of the test's and of the training's writers, both in ascending order of the writers.
