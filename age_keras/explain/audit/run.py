@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
+from tqdm import tqdm
 
 from age_keras.data.patches.pages import scale_page
+from age_keras.deploy.predictor import Predictor
 from age_keras.errors import InputError
 from age_keras.explain.audit.metadata import file_facts
 from age_keras.explain.audit.suspicions import Suspicion, judge_attribution, judge_files, judge_pixels, probe_pages
 from age_keras.explain.audit.zones import ZONES, zones_of
+from age_keras.explain.cam import Explainer
 from age_keras.explain.page import explain_page
 from age_keras.files import atomic_write, write_json
 from age_keras.predictions.table import read_predictions, select
@@ -54,9 +57,11 @@ def audit_run(
     if rows.empty:
         raise InputError(f"None of the run's pages lies in {root}: give their folder by --data.")
     drawn = rows.sample(min(pages, len(rows)), random_state=seed)
-    probes, fractions, areas, facts_of = [], [], [], {}
+    probes, fractions, areas, synthetic = [], [], [], False
     for checkpoint, part in checkpoints_of(folder, model, drawn):
-        explainer, settings, facts_of = load_explainer(checkpoint)
+        predictor = Predictor(checkpoint)
+        explainer, settings = Explainer(predictor.model, predictor.facts["name"]), predictor.settings
+        synthetic = predictor.synthetic
         paths = [root / name for name in part.ImageID]
         probes.append(probe_pages(explainer.ages, paths, settings, seed, _bar(progress, checkpoint.stem)))
         for path in paths[: max(1, MAPPED // max(1, len(set(drawn.Fold))))]:
@@ -70,17 +75,8 @@ def audit_run(
     found += judge_files(
         _facts(labels, root), labels["TrueAge"].to_numpy(), labels["Writer"].to_numpy(), labels["Prediction"].to_numpy()
     )
-    _write(folder, model, found, len(drawn), len(labels), bool(facts_of.get("synthetic")))
+    _write(folder, model, found, len(drawn), len(labels), synthetic)
     return found
-
-
-def load_explainer(checkpoint: Path):
-    """The explainer, the page settings and the facts of a run's model."""
-    from age_keras.deploy.predictor import Predictor
-    from age_keras.explain.cam import Explainer
-
-    predictor = Predictor(checkpoint)
-    return Explainer(predictor.model, predictor.facts["name"]), predictor.settings, predictor.facts
 
 
 def checkpoints_of(run: Run, model: str, rows: pd.DataFrame) -> list[tuple[Path, pd.DataFrame]]:
@@ -113,8 +109,6 @@ def best_model(table: pd.DataFrame) -> str:
 
 
 def _bar(progress: bool, title: str):
-    from tqdm import tqdm
-
     return lambda pages: tqdm(pages, desc=f"auditing {title}", unit="page", file=sys.stderr, disable=not progress)
 
 

@@ -17,7 +17,6 @@ from age_keras.backbones.checkpoints.weight_map import WeightMap
 from age_keras.backbones.checkpoints.weights import download, load_weights
 from age_keras.backbones.families import beit
 from age_keras.backbones.registry import WeightSource
-from age_keras.cli import main
 from age_keras.errors import InputError
 
 CHECKPOINTS = Path(__file__).parents[1] / "files"
@@ -194,25 +193,6 @@ def test_keras_files(tmp_path):
         build_backbone("resnet10", 32, weights=CHECKPOINTS / "small.pth")
     with pytest.raises(InputError, match="There are no weights 'imagenet'"):
         build_backbone("resnet10", 32, weights="imagenet")
-
-
-def test_list(capsys):
-    import json
-
-    assert main(["backbones", "list", "--format", "json"]) == 0
-    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert {"swinv2_tiny", "beit_base", "dit_base", "mobilevit_xxs", "tinyvit_5m", "vit_tiny_16", "mit_b0"} <= set(rows)
-    assert not rows["fastervit_0"]["commercial"]
-    for row in rows.values():
-        assert row["parameters"] > 1000
-        assert row["gflops"] > 0
-        assert row["licence"]
-    assert main(["backbones", "list", "--format", "csv"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(rows) + 1
-    assert main(["backbones", "list"]) == 0
-    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    documented = (Path(__file__).parents[3] / "docs" / "backbones.md").read_text().splitlines()
-    assert set(table) <= set(documented)
 
 
 def test_the_authors_own_file_of_beit():
