@@ -15,6 +15,7 @@ from pathlib import Path
 import tyro
 
 import age_keras
+from age_keras.config.age import AgeConfig
 from age_keras.errors import InputError
 
 # TensorFlow's start-up remarks would bury what a command says. A user who wants them sets the variable.
@@ -71,6 +72,12 @@ def run_experiment(get_config: Callable, experiment: Callable, argv: Sequence[st
 
     def call():
         config = tyro.cli(type(default), args=argv, prog=prog, default=default, description=module.__doc__)
+        if isinstance(config, AgeConfig):
+            from age_keras.training.request import check_request, size_remarks
+
+            check_request(config)
+            for remark in size_remarks(config):
+                print(remark, file=sys.stderr)
         report = experiment(config)
         # The report's first line is its verdict.
         print(f"\n{report.read_text(encoding='utf-8').splitlines()[0]}\nReport: {report}")

@@ -42,7 +42,7 @@ import tyro
 from support.side_by_side import machine
 
 from age_keras.backbones.build import build_backbone
-from age_keras.config.age import PhaseConfig, TrainingConfig
+from age_keras.config.age import PhaseConfig, SerialRuntime, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.data.batches.pipeline import batches, steps
 from age_keras.data.patches.store import PatchStore
@@ -54,7 +54,7 @@ from age_keras.training.feeds import PatchData
 from age_keras.training.protocol import Part
 from age_keras.training.study import Study
 from tuning.hypermodel import AgeHyperModel, search_parts
-from tuning.search_config import SearchConfig, TrialRuntime
+from tuning.search_config import SearchConfig
 from tuning.spaces import basic
 from tuning.trials import ENDED, trials_of
 from tuning.tuner import CrossValidationTuner, oracle_of
@@ -130,7 +130,7 @@ def make_study(settings: Settings, folder: Path) -> Study[SearchConfig]:
             views=settings.views,
             batched_heads=True,
         ),
-        runtime=TrialRuntime(tensorboard=False),
+        runtime=SerialRuntime(tensorboard=False),
         trials=settings.trials,
         folds=settings.folds,
         bands=(),

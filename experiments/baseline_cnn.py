@@ -13,10 +13,6 @@ from pathlib import Path
 
 from age_keras.cli import run_experiment
 from age_keras.config.age import HoldoutConfig
-from age_keras.evaluation.report.write import write_report
-from age_keras.training.holdout import holdout_part
-from age_keras.training.study import open_study
-from age_keras.training.train_all import train_all
 
 
 def get_config() -> HoldoutConfig:
@@ -25,9 +21,9 @@ def get_config() -> HoldoutConfig:
 
 
 def experiment(config: HoldoutConfig) -> Path:
-    study = open_study(config, "baseline_cnn")
-    train_all(study, [holdout_part(study)])
-    return write_report(study.run.path, "Age from handwriting: baseline CNNs", study.image, notes=study.notes())
+    from experiments.train_and_report import on_holdout
+
+    return on_holdout(config, "baseline_cnn", "Age from handwriting: baseline CNNs")
 
 
 if __name__ == "__main__":

@@ -15,14 +15,7 @@ from pathlib import Path
 from age_keras.cli import run_experiment
 from age_keras.config.age import HoldoutConfig
 from age_keras.errors import InputError
-from age_keras.evaluation.ensembles.run import add_ensemble
-from age_keras.evaluation.report.write import write_report
-from age_keras.predictions.table import write_predictions
-from age_keras.training.holdout import holdout_part
-from age_keras.training.study import open_study
-from age_keras.training.train_all import train_all
-
-STUDY = ("resnet50", "inception_v3", "inception_resnet_v2", "densenet121", "efficientnetv2_m")
+from experiments.cross_validation import STUDY
 
 
 def get_config() -> HoldoutConfig:
@@ -32,7 +25,16 @@ def get_config() -> HoldoutConfig:
 
 def experiment(config: HoldoutConfig) -> Path:
     if len(config.backbones) < 2:
-        raise InputError("An ensemble needs two backbones or more: give several with --backbones.")
+        raise InputError(
+            f"An ensemble needs two backbones or more. Received: --backbones {' '.join(config.backbones)}."
+        )
+    from age_keras.evaluation.ensembles.run import add_ensemble
+    from age_keras.evaluation.report.write import write_report
+    from age_keras.predictions.table import write_predictions
+    from age_keras.training.holdout import holdout_part
+    from age_keras.training.study import open_study
+    from age_keras.training.train_all import train_all
+
     study = open_study(config, "cnn_ensemble")
     predictions, notes = add_ensemble(train_all(study, [holdout_part(study)]))
     write_predictions(study.run.file("predictions.csv"), predictions)

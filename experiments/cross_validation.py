@@ -13,10 +13,6 @@ from pathlib import Path
 
 from age_keras.cli import run_experiment
 from age_keras.config.age import CrossValidationConfig, TrainingConfig
-from age_keras.evaluation.report.write import write_report
-from age_keras.training.crossval import fold_parts
-from age_keras.training.study import open_study
-from age_keras.training.train_all import train_all
 
 STUDY = ("resnet50", "inception_v3", "inception_resnet_v2", "densenet121", "efficientnetv2_m")
 
@@ -27,9 +23,9 @@ def get_config() -> CrossValidationConfig:
 
 
 def experiment(config: CrossValidationConfig) -> Path:
-    study = open_study(config, "cross_validation")
-    train_all(study, fold_parts(study))
-    return write_report(study.run.path, "Age from handwriting: cross-validation", study.image, notes=study.notes())
+    from experiments.train_and_report import on_folds
+
+    return on_folds(config, "cross_validation", "Age from handwriting: cross-validation")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,6 @@ from age_keras.cli import run_experiment
 from age_keras.config.age import HoldoutConfig, PhaseConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
-from age_keras.evaluation.report.write import write_report
-from age_keras.training.holdout import holdout_part
-from age_keras.training.study import open_study
-from age_keras.training.train_all import train_all
 
 
 def get_config() -> HoldoutConfig:
@@ -35,9 +31,9 @@ def get_config() -> HoldoutConfig:
 
 
 def experiment(config: HoldoutConfig) -> Path:
-    study = open_study(config, "demo")
-    train_all(study, [holdout_part(study)])
-    return write_report(study.run.path, "Age from handwriting: a first run", study.image, notes=study.notes())
+    from experiments.train_and_report import on_holdout
+
+    return on_holdout(config, "demo", "Age from handwriting: a first run")
 
 
 if __name__ == "__main__":

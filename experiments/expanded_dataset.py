@@ -9,33 +9,35 @@ significance of the difference. Without --data and --extra, two synthetic cohort
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import HoldoutConfig
-from age_keras.data.table.join import join_samples
-from age_keras.data.table.samples import read_samples
-from age_keras.evaluation.report.write import write_report
-from age_keras.training.holdout import holdout_with_extra
-from age_keras.training.study import open_samples, open_study
-from age_keras.training.train_all import train_all
+from age_keras.config.age import HoldoutConfig, SerialRuntime
 
 
 @dataclass(frozen=True)
 class ExpandedConfig(HoldoutConfig):
     """With and without extra pages.
 
-    Attributes:
-        extra: folder of further pages with ages; none makes another synthetic cohort.
-        extra_labels: its label file, where it is not found by itself.
-        extra_writers: whether the same writer's name in both sets means the `same` person, or an`other` one.
+    Args:
+        extra: Folder of further pages with ages. Defaults to None, another synthetic cohort.
+        extra_labels: Its label file, if it is not found by itself.
+        extra_writers: Whether the same writer's name in both sets means the `same` person, or an`other` one.
+            Defaults to `same`; the writers of two synthetic cohorts are others.
+        runtime: The machine.
     """
 
+    runtime: SerialRuntime = field(default_factory=SerialRuntime)
     extra: Path | None = None
     extra_labels: Path | None = None
     extra_writers: Literal["same", "other"] = "same"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.extra is None:
+            self.refuse_unused("without --extra", "extra_labels", "extra_writers")
 
 
 def get_config() -> ExpandedConfig:
@@ -44,9 +46,16 @@ def get_config() -> ExpandedConfig:
 
 
 def experiment(config: ExpandedConfig) -> Path:
+    from age_keras.data.table.join import join_samples
+    from age_keras.data.table.samples import read_samples
+    from age_keras.evaluation.report.write import write_report
+    from age_keras.training.holdout import holdout_with_extra
+    from age_keras.training.study import open_samples, open_study
+    from age_keras.training.train_all import train_all
+
     first, writers = open_samples(config), config.extra_writers
     if config.extra is None:
-        extra, writers = open_samples(replace(config, data=None, seed=config.seed + 1)), "other"
+        extra, writers = open_samples(replace(config, data=None, labels=None, seed=config.seed + 1)), "other"
     else:
         extra = read_samples(config.extra, config.extra_labels, config.columns, config.skip_bad)
     joined, is_extra = join_samples(first, extra, writers)

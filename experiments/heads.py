@@ -7,40 +7,60 @@ for each, and `age-keras compare` the significance. docs/heads.md has what came 
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from annotated_types import MinLen
+from tyro.conf import Fixed, Suppress
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import AgeConfig, CrossValidationConfig, FoldsConfig, PhaseConfig, TrainingConfig
+from age_keras.config.age import CrossValidationConfig, FoldsConfig, PhaseConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
-from age_keras.evaluation.report.write import write_report
-from age_keras.training.crossval import fold_parts
-from age_keras.training.one_training import gather
-from age_keras.training.study import Study, open_study
-from age_keras.training.train_all import train_all
+from age_keras.config.settings import Distinct
 
-VARIANTS = ("mae", "mse", "huber", "dldl", "corn", "mean_variance", "quantile", "lds", "c_mixup", "regmixup")
+Variant = Literal["mae", "mse", "huber", "dldl", "corn", "mean_variance", "quantile", "lds", "c_mixup", "regmixup"]
+
+
+@dataclass(frozen=True)
+class SharedModel(ModelConfig):
+    """What the models of all variants share: the variants set head and loss."""
+
+    head: Suppress[Fixed[Literal["regression"]]] = "regression"
+    loss: Suppress[Fixed[Literal["mae"]]] = "mae"
+
+
+@dataclass(frozen=True)
+class SharedTraining(TrainingConfig):
+    """The protocol of all variants: the variants set mixing and weights."""
+
+    mix: Suppress[Fixed[Literal["none"]]] = "none"
+    rare_ages: Suppress[Fixed[Literal["none"]]] = "none"
 
 
 @dataclass(frozen=True)
 class HeadsConfig(CrossValidationConfig):
     """Heads on the same folds.
 
-    Attributes:
-        variants: which of the variants to train; see `variant`.
+    Args:
+        variants: The heads, losses, weights and mixings to train. Defaults to all.
+        model: What the models share.
+        training: The protocol that they share.
     """
 
-    variants: tuple[str, ...] = VARIANTS
+    model: SharedModel = field(default_factory=SharedModel)
+    training: SharedTraining = field(default_factory=SharedTraining)
+    variants: Annotated[tuple[Variant, ...], MinLen(1), Distinct] = get_args(Variant)
 
 
 def get_config() -> HeadsConfig:
     """A small network from nothing, three folds."""
     return HeadsConfig(
         backbones=("resnet10",),
-        model=ModelConfig(weights="none", dropout=0.2),
+        model=SharedModel(weights="none", dropout=0.2),
         pages=PageSettings(shorter_side=None, patch_size=256, stride=256, image_size=96),
-        training=TrainingConfig(
+        training=SharedTraining(
             frozen=PhaseConfig(epochs=0, learning_rate=1e-3),
             fine_tune=PhaseConfig(epochs=8, learning_rate=1e-3, unfreeze=1.0, schedule="cosine", warmup=1),
         ),
@@ -48,26 +68,38 @@ def get_config() -> HeadsConfig:
     )
 
 
-def variant(config: AgeConfig, name: str) -> AgeConfig:
+def variant(config: HeadsConfig, name: Variant) -> CrossValidationConfig:
     """The configuration of one variant: a regression loss, a head, weights for rare ages, or a batch policy."""
+    model: dict = {}
+    training: dict = {}
     if name in ("mae", "mse", "huber"):
-        return replace(config, model=replace(config.model, head="regression", loss=name))
-    if name == "lds":
-        return replace(config, training=replace(config.training, rare_ages="lds"))
-    if name in ("c_mixup", "regmixup"):
-        return replace(config, training=replace(config.training, mix=name, views="inf"))
-    return replace(config, model=replace(config.model, head=name))
+        model = {"loss": name}
+    elif name == "lds":
+        training = {"rare_ages": name}
+    elif name in ("c_mixup", "regmixup"):
+        training = {"mix": name, "views": "inf"}
+    else:
+        model = {"head": name}
+    shared = {each.name: getattr(config, each.name) for each in fields(CrossValidationConfig)}
+    shared["model"] = ModelConfig(**vars(config.model) | model)
+    shared["training"] = TrainingConfig(**vars(config.training) | training)
+    return CrossValidationConfig(**shared)
 
 
 def experiment(config: HeadsConfig) -> Path:
+    from age_keras.evaluation.report.write import write_report
+    from age_keras.training.crossval import fold_parts
+    from age_keras.training.one_training import gather
+    from age_keras.training.study import open_study
+    from age_keras.training.train_all import train_all
+
     study = open_study(config, "heads")
     trainings = []
     parts = fold_parts(study)
     for name in config.variants:
-        ground: Study = study.with_config(variant(config, name))
         named = [replace(part, label=f"{name}-{part.label}", repeat=name) for part in parts]
-        trainings += [(config.backbones[0], part) for part in named]
-        train_all(ground, named)
+        trainings += [(backbone, part) for backbone in config.backbones for part in named]
+        train_all(study.with_config(variant(config, name)), named)
     gather(study, trainings)
     return write_report(study.run.path, "Age from handwriting: heads", study.image, notes=study.notes())
 

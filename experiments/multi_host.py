@@ -1,4 +1,4 @@
-"""One age model trained by several machines at once, each taking its share of every batch.
+"""One age model trained by several machines at once, each taking a part of every batch.
 
     on the first:   python -m experiments.multi_host --data DIR --hosts 10.0.0.5:9001 10.0.0.6:9001 --index 0
     on the second:  python -m experiments.multi_host --data DIR --hosts 10.0.0.5:9001 10.0.0.6:9001 --index 1
@@ -12,40 +12,98 @@ pays.
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Interval, MinLen
+from tyro.conf import Fixed, Suppress
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import HoldoutConfig
+from age_keras.config.age import HoldoutConfig, PhaseConfig, SerialRuntime, TrainingConfig
+from age_keras.config.settings import AtLeastOne, Count, Distinct
 from age_keras.errors import InputError
-from age_keras.evaluation.report.write import write_report
-from age_keras.training.holdout import holdout_part
-from age_keras.training.study import open_study
+
+
+@dataclass(frozen=True)
+class HostsPhase(PhaseConfig):
+    """A phase on several hosts: all of its epochs, at a constant learning rate, the same for all layers."""
+
+    schedule: Suppress[Fixed[Literal["constant"]]] = "constant"
+    warmup: Suppress[Fixed[Literal[0]]] = 0
+    layer_decay: Suppress[Fixed[Annotated[float, Interval(ge=1, le=1)]]] = 1.0
+    stop_patience: Suppress[Fixed[Literal[10]]] = 10
+    plateau_patience: Suppress[Fixed[Literal[5]]] = 5
+    plateau_factor: Suppress[Fixed[Annotated[float, Interval(ge=0.1, le=0.1)]]] = 0.1
+
+
+@dataclass(frozen=True)
+class HostsTraining(TrainingConfig):
+    """The protocol on several hosts.
+
+    Args:
+        frozen: The first phase, in which the backbone is frozen.
+        fine_tune: The second phase, which continues from the best epoch of the first.
+        views: Number of augmented copies of each patch, used in turn. Defaults to `inf`, a new copy in each epoch.
+    """
+
+    frozen: HostsPhase = field(default_factory=lambda: HostsPhase(epochs=50, learning_rate=1e-3))
+    fine_tune: HostsPhase = field(default_factory=lambda: HostsPhase(epochs=10, learning_rate=1e-4, unfreeze=0.25))
+    views: AtLeastOne | Literal["inf"] = "inf"
+    mix: Suppress[Fixed[Literal["none"]]] = "none"
+    rare_ages: Suppress[Fixed[Literal["none"]]] = "none"
+    batched_heads: Suppress[Fixed[Literal[False]]] = False
+
+
+@dataclass(frozen=True)
+class HostsRuntime(SerialRuntime):
+    """The machines: each trains in float32 from pixels, and saves after each epoch.
+
+    Args:
+        tensorboard: Whether TensorBoard logs are written. Defaults to True.
+    """
+
+    precision: Suppress[Fixed[Literal["float32"]]] = "float32"
+    xla: Suppress[Fixed[Literal[False]]] = False
+    strategy: Suppress[Fixed[Literal["none"]]] = "none"
+    prefix_cache: Suppress[Fixed[Literal[True]]] = True
+    prefix_precision: Suppress[Fixed[Literal["float32"]]] = "float32"
+    prefix_compute: Suppress[Fixed[Literal["float32"]]] = "float32"
+    save_every: Suppress[Fixed[Annotated[float, Interval(ge=60, le=60)]]] = 60.0
 
 
 @dataclass(frozen=True)
 class MultiHostConfig(HoldoutConfig):
     """One model on several machines.
 
-    Attributes:
+    Args:
+        training: The training protocol.
+        runtime: The machines.
         hosts: `HOST:PORT` of each machine, in the same order on all.
-        index: which of them this one is, from 0.
+        index: Place of this machine among the hosts, from 0. Defaults to 0.
     """
 
-    hosts: tuple[str, ...] = ("127.0.0.1:9001",)
-    index: int = 0
+    training: HostsTraining = field(default_factory=HostsTraining)
+    runtime: HostsRuntime = field(default_factory=HostsRuntime)
+    hosts: Annotated[tuple[str, ...], MinLen(1), Distinct] = ("127.0.0.1:9001",)
+    index: Count = 0
 
     def __post_init__(self):
         super().__post_init__()
         if len(self.backbones) != 1:
-            raise InputError("Several hosts train one model: give one name to --backbones.")
+            raise InputError(
+                "Several hosts train one model: give one name to --backbones. "
+                f"Received: --backbones {' '.join(self.backbones)}."
+            )
         if self.training.batch_size % len(self.hosts):
             raise InputError(
-                f"A batch of {self.training.batch_size} cannot be shared by {len(self.hosts)} hosts: give another "
-                "--training.batch-size."
+                f"A batch of {self.training.batch_size} cannot be divided among {len(self.hosts)} hosts: give another "
+                f"--training.batch-size. Received: --training.batch-size {self.training.batch_size}."
             )
-        if not 0 <= self.index < len(self.hosts):
-            raise InputError(f"--index is from 0 to {len(self.hosts) - 1}, a place in --hosts. Received: {self.index}.")
+        if self.index >= len(self.hosts):
+            raise InputError(
+                f"--index is a place in --hosts, from 0 to {len(self.hosts) - 1}. Received: --index {self.index}."
+            )
 
 
 def get_config() -> MultiHostConfig:
@@ -54,9 +112,12 @@ def get_config() -> MultiHostConfig:
 
 
 def experiment(config: MultiHostConfig) -> Path:
+    from age_keras.evaluation.report.write import write_report
     from age_keras.training.distributed.hosted import train_hosted
     from age_keras.training.distributed.multi_host import join_hosts
+    from age_keras.training.holdout import holdout_part
     from age_keras.training.one_training import gather, record_training
+    from age_keras.training.study import open_study
 
     # The number of machines changes nothing of the result, so it does not name the run.
     one = replace(config, hosts=MultiHostConfig.hosts, index=0, fresh=config.fresh and config.index == 0)
@@ -68,7 +129,7 @@ def experiment(config: MultiHostConfig) -> Path:
     trained = train_hosted(study, part, strategy, config.hosts, config.index, state)
     if config.index:
         done = study.run.file("state", f"host{config.index}.md")
-        done.write_text("# This host has done its share; the report is written by the first.\n", encoding="utf-8")
+        done.write_text("# Done. The first host writes the report.\n", encoding="utf-8")
         return done
     training = (config.backbones[0], part)
     record_training(study, *training, trained)

@@ -14,10 +14,6 @@ from age_keras.cli import run_experiment
 from age_keras.config.age import CrossValidationConfig, FoldsConfig, PhaseConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
-from age_keras.evaluation.report.write import write_report
-from age_keras.training.crossval import fold_parts
-from age_keras.training.study import open_study
-from age_keras.training.train_all import train_all
 from experiments.cross_validation import STUDY
 
 
@@ -41,11 +37,9 @@ def get_config() -> CrossValidationConfig:
 
 
 def experiment(config: CrossValidationConfig) -> Path:
-    study = open_study(config, "published_protocol")
-    train_all(study, fold_parts(study))
-    return write_report(
-        study.run.path, "Age from handwriting: the published protocol", study.image, notes=study.notes()
-    )
+    from experiments.train_and_report import on_folds
+
+    return on_folds(config, "published_protocol", "Age from handwriting: the published protocol")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,6 @@ from pathlib import Path
 from age_keras.cli import run_experiment
 from age_keras.config.age import HoldoutConfig, PhaseConfig, TrainingConfig
 from age_keras.config.pages import PageSettings
-from age_keras.evaluation.report.write import write_report
-from age_keras.training.holdout import holdout_part
-from age_keras.training.study import open_study
-from age_keras.training.train_all import train_all
 
 TRANSFORMER_TRAINING = TrainingConfig(
     frozen=PhaseConfig(epochs=30, learning_rate=1e-3),
@@ -44,9 +40,9 @@ def get_config() -> HoldoutConfig:
 
 
 def experiment(config: HoldoutConfig) -> Path:
-    study = open_study(config, "vit")
-    train_all(study, [holdout_part(study)])
-    return write_report(study.run.path, "Age from handwriting: vision transformers", study.image, notes=study.notes())
+    from experiments.train_and_report import on_holdout
+
+    return on_holdout(config, "vit", "Age from handwriting: vision transformers")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,6 @@ from pathlib import Path
 from age_keras.cli import run_experiment
 from age_keras.config.age import CrossValidationConfig
 from age_keras.config.pages import PageSettings
-from age_keras.evaluation.report.write import write_report
-from age_keras.training.crossval import fold_parts
-from age_keras.training.study import open_study
-from age_keras.training.train_all import train_all
 from experiments.vit import TRANSFORMER_TRAINING
 
 
@@ -30,14 +26,9 @@ def get_config() -> CrossValidationConfig:
 
 
 def experiment(config: CrossValidationConfig) -> Path:
-    study = open_study(config, "vit_cross_validation")
-    train_all(study, fold_parts(study))
-    return write_report(
-        study.run.path,
-        "Age from handwriting: vision transformers, cross-validated",
-        study.image,
-        notes=study.notes(),
-    )
+    from experiments.train_and_report import on_folds
+
+    return on_folds(config, "vit_cross_validation", "Age from handwriting: vision transformers, cross-validated")
 
 
 if __name__ == "__main__":

@@ -11,27 +11,24 @@ Without a GPU: --backbones tinyvit_5m --model.weights none --training.frozen.epo
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from age_keras.cli import run_experiment
 from age_keras.config.age import HoldoutConfig
 from age_keras.config.pages import PageSettings
-from age_keras.evaluation.report.stability import SPIKE, stability_figure, stability_table
-from age_keras.evaluation.report.write import write_report
-from age_keras.files import atomic_write
-from age_keras.training.holdout import holdout_part
-from age_keras.training.one_training import gather, train_one
-from age_keras.training.study import open_study
 from experiments.vit import TRANSFORMER_TRAINING
+
+if TYPE_CHECKING:
+    from age_keras.training.study import Study
 
 
 @dataclass(frozen=True)
 class VariantsConfig(HoldoutConfig):
     """Transformers, steadied and plain.
 
-    Attributes:
-        plain: also fine-tune without warm-up, layer-wise decay and clipping.
+    Args:
+        plain: Whether each backbone is also fine-tuned without warm-up, layer-wise decay and clipping.
+            Defaults to True.
     """
 
     plain: bool = True
@@ -58,35 +55,45 @@ def _protocol(config: VariantsConfig) -> str:
 
 
 def experiment(config: VariantsConfig) -> Path:
+    from age_keras.evaluation.report.write import write_report
+    from age_keras.training.holdout import holdout_part
+    from age_keras.training.one_training import gather
+    from age_keras.training.study import open_study
+    from age_keras.training.train_all import train_all
+
     study = open_study(config, "vit_variants")
-    steady = holdout_part(study)
-    plain = replace(steady, label="plain", repeat="plain")
-    rough = replace(config.training.fine_tune, warmup=0, layer_decay=1.0, clip_norm=0.0, schedule="constant")
-    plain_study = study.with_config(replace(config, training=replace(config.training, fine_tune=rough)))
-    trainings = []
-    for backbone in config.backbones:
-        for ground, part in ((study, steady), (plain_study, plain))[: 2 if config.plain else 1]:
-            trainings.append((backbone, part))
-            train_one(ground, backbone, part, f"[{len(trainings)}/{len(config.backbones) * (1 + config.plain)}]")
-    gather(study, trainings)
-    report = write_report(
-        study.run.path, "Age from handwriting: further transformers", study.image, notes=study.notes()
-    )
+    part = holdout_part(study)
+    parts = [part]
+    train_all(study, [part])
+    if config.plain:
+        rough = replace(config.training.fine_tune, warmup=0, layer_decay=1.0, clip_norm=0.0, schedule="constant")
+        parts.append(replace(part, label="plain", repeat="plain"))
+        train_all(study.with_config(replace(config, training=replace(config.training, fine_tune=rough))), parts[1:])
+    gather(study, [(backbone, part) for backbone in config.backbones for part in parts])
+    title = "Age from handwriting: further transformers"
+    return write_report(study.run.path, title, study.image, notes=study.notes(), sections=_stability(config, study))
+
+
+def _stability(config: VariantsConfig, study: "Study") -> list[str]:
+    """The section of the report on gradient norms and spikes; empty where nothing was fine-tuned."""
+    import pandas as pd
+
+    from age_keras.evaluation.report.stability import SPIKE, stability_figure, stability_table
+
     history = pd.read_csv(study.run.path / "history.csv")
     history["model"] += ["-plain" if name == "plain" else "" for name in history["part"].fillna("")]
     fine_tuning = history[history["phase"] == "fine_tune"]
-    if len(fine_tuning):
-        stability_figure(fine_tuning, study.run.path / "figures" / "stability.png")
-        text = report.read_text(encoding="utf-8")
-        section = (
-            f"\n## Stability of fine-tuning\n\n{_protocol(config)}\n\n{stability_table(fine_tuning)}\n\n"
-            "![Learning rate, gradient norm and training loss](figures/stability.png)\n\n"
-            "*Stability of fine-tuning.* Dashed: plain. The gradient's norm is that of an epoch's last step, before "
-            f"clipping; a spike is an epoch whose loss is {SPIKE:g} times the lowest before it.\n"
-        )
-        with atomic_write(report) as file:
-            file.write(text + section)
-    return report
+    if fine_tuning.empty:
+        return []
+    stability_figure(fine_tuning, study.run.file("figures", "stability.png"))
+    return [
+        "## Stability of fine-tuning",
+        _protocol(config),
+        stability_table(fine_tuning),
+        "![Learning rate, gradient norm and training loss](figures/stability.png)",
+        "*Stability of fine-tuning.* Dashed: plain. The gradient's norm is that of an epoch's last step, before "
+        f"clipping; a spike is an epoch whose loss is {SPIKE:g} times the lowest before it.",
+    ]
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge
-from tyro.conf import Fixed, Suppress
 
-from age_keras.config.age import AgeConfig, RuntimeConfig, SomePart, TrainingConfig
+from age_keras.config.age import AgeConfig, SerialRuntime, SomePart, TrainingConfig
 from age_keras.config.serialization import digest
 from age_keras.config.settings import Count, Positive, Seed, Settings
 from age_keras.errors import InputError
@@ -52,19 +51,12 @@ class SearchSettings(Settings):
 
 
 @dataclass(frozen=True)
-class TrialRuntime(RuntimeConfig):
-    """The machine of a trial, whose folds train one after another: `--workers` spreads the trials."""
-
-    workers: Suppress[Fixed[Literal[1]]] = 1
-
-
-@dataclass(frozen=True)
 class SearchConfig(SearchSettings, AgeConfig):
     """A search over configurations of age models.
 
     Attributes:
         training: The protocol. By default the linear heads of a trial's folds train together.
-        runtime: The machine.
+        runtime: The machine of a trial, whose folds train one after another; `--workers` spreads the trials.
         space: The hyper-parameters: `basic` (dropout, learning rate, unfreeze ratio) or `wide` (see `tuning.spaces`).
         objective: What ranks trials, as its mean over the folds: `mae`, `skill` or `band_mae`.
         use_split: Whether the `test` part of the label table's own split is what no trial sees, if it has one.
@@ -73,7 +65,7 @@ class SearchConfig(SearchSettings, AgeConfig):
     """
 
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(batched_heads=True))
-    runtime: TrialRuntime = field(default_factory=TrialRuntime)
+    runtime: SerialRuntime = field(default_factory=SerialRuntime)
     space: Literal["basic", "wide"] = "basic"
     objective: Literal["mae", "skill", "band_mae"] = "mae"
     use_split: bool = True

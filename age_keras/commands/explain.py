@@ -2,19 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
+from age_keras.config.explain import Method
 from age_keras.errors import InputError
 
 
 def main(
     model: tyro.conf.Positional[Path],
     pages: tyro.conf.Positional[tuple[Path, ...]],
-    method: Literal[
-        "grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad", "attention_rollout"
-    ] = "grad_cam",
+    method: Method = "grad_cam",
     layers: Annotated[int, tyro.conf.arg(metavar="1..4")] = 2,
     out: Path = Path("explanations"),
 ) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval, MinLen
+from tyro.conf import Fixed, Suppress
 
 from age_keras.bands import BAND_EDGES, check_edges
 from age_keras.config.columns import ColumnNames
@@ -158,6 +159,13 @@ class RuntimeConfig(Settings):
         super().__post_init__()
         if self.strategy == "mirrored":
             self.refuse_unused("with strategy=mirrored", "prefix_precision", "prefix_compute")
+
+
+@dataclass(frozen=True)
+class SerialRuntime(RuntimeConfig):
+    """The machine of an experiment whose trainings do not run at the same time: there is no flag for `workers`."""
+
+    workers: Suppress[Fixed[Literal[1]]] = 1
 
 
 @dataclass(frozen=True)

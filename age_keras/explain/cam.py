@@ -8,19 +8,19 @@ compare the two.
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from age_keras.backbones.registry import BackboneSpec, get_spec
+from age_keras.config.explain import Method
 from age_keras.errors import InputError
 from age_keras.explain.attention import AttentionRollout
 from age_keras.explain.token_grid import cam_layers, fold_tokens, tapped
 from age_keras.models.heads import MEDIAN_COLUMN
 
-Method = Literal["grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad", "attention_rollout"]
 SIGNED = ("grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad")
 METHODS: tuple[str, ...] = get_args(Method)
 BATCH = 16

@@ -6,10 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from age_keras.config.explain import Method
 from age_keras.config.pages import PageSettings
 from age_keras.data.patches.ink import ink_mask, paper_colour
 from age_keras.data.patches.pages import cut_scaled, scale_page
-from age_keras.explain.cam import SIGNED, Explainer, Method
+from age_keras.explain.cam import SIGNED, Explainer
 
 TOP = 3  # Patches shown on each side.
 LEAST = 0.005  # Years: less is shown as 0.00.

@@ -20,6 +20,7 @@ from age_keras.files import cache_dir
 from age_keras.run.folder import Run
 from age_keras.training.feeds import PatchData
 from age_keras.training.rare_ages import lds_weights
+from age_keras.training.request import check_request, size_remarks
 
 Config = TypeVar("Config", bound=AgeConfig)
 
@@ -56,7 +57,7 @@ class Study(Generic[Config]):
 
     def notes(self) -> list[str]:
         """What a reader of the report should know of how its models were trained, each sentence once."""
-        notes = [
+        notes = size_remarks(self.config) + [
             note
             for file in sorted(self.run.path.glob("state/*.notes.json"))
             for note in self.run.read_json(f"state/{file.name}")
@@ -93,8 +94,7 @@ def open_study(config: Config, experiment: str, samples: Samples | None = None) 
     Raises:
         InputError: anything about the data or the folder that a user can mend.
     """
-    if not config.backbones:
-        raise InputError("`backbones` is empty: give one or more names (`age-keras backbones list`).")
+    check_request(config)
     samples, store, skipped = _pages(config, samples or open_samples(config))
     synthetic = is_synthetic(samples.root)
     run = Run.open(

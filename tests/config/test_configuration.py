@@ -164,7 +164,7 @@ def test_a_mistake_in_a_file_is_named_with_its_place(values, message):
         (lambda: FoldsConfig(column="Fold", count=3), "`count` has no effect"),
         (lambda: FoldsConfig(selection="published", selection_fraction=0.2), "`selection_fraction` has no effect"),
         (lambda: SearchConfig(oracle="hyperband", race=2), "`race` has no effect"),
-        (lambda: SearchConfig(runtime=RuntimeConfig(workers=2)), "`runtime` must be a TrialRuntime"),
+        (lambda: SearchConfig(runtime=RuntimeConfig(workers=2)), "`runtime` must be a SerialRuntime"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(make, message):

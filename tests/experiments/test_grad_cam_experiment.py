@@ -14,7 +14,8 @@ from age_keras.files import write_json
 from age_keras.models.age import build_age_model
 from age_keras.predictions.table import write_predictions
 from age_keras.run.bundle import save_bundle
-from experiments.grad_cam import best_and_worst, experiment, get_config
+from experiments.grad_cam import experiment, get_config
+from experiments.grad_cam_report import best_and_worst
 
 SETTINGS = PageSettings(shorter_side=64, patch_size=32, stride=32)
 

@@ -5,11 +5,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from age_keras.config.age import PhaseConfig
+from age_keras.config.age import PhaseConfig, SerialRuntime
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
 from experiments import hp_tuning, hp_tuning_wide
-from tuning.search_config import TrialRuntime
 
 
 def tiny(config, tmp_path, **changes):
@@ -23,7 +22,7 @@ def tiny(config, tmp_path, **changes):
         model=ModelConfig(weights="none"),
         pages=PageSettings(shorter_side=400, patch_size=200, stride=200, image_size=32),
         training=training,
-        runtime=TrialRuntime(tensorboard=False),
+        runtime=SerialRuntime(tensorboard=False),
         folds=2,
         test=0.2,
         bands=(25,),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from age_keras.characters.config import RecogniserConfig, RecogniserTraining
-from age_keras.config.age import PhaseConfig, TrainingConfig
+from age_keras.config.age import PhaseConfig, SerialRuntime, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.data.table.samples import Samples
 from age_keras.run.folder import Run
@@ -17,7 +17,7 @@ from age_keras.training.study import Study
 from tuning import hypermodel as module
 from tuning.hypermodel import AgeHyperModel, search_parts
 from tuning.measure import chosen_config, difference, measure
-from tuning.search_config import SearchConfig, TrialRuntime
+from tuning.search_config import SearchConfig
 from tuning.spaces import basic, recogniser, wide
 from tuning.trials import TrialRecord
 
@@ -32,7 +32,7 @@ CONFIG = SearchConfig(
         augment="none",
         batched_heads=True,
     ),
-    runtime=TrialRuntime(save_every=0, tensorboard=False),
+    runtime=SerialRuntime(save_every=0, tensorboard=False),
     bands=(),
     test=0.25,
     selection_fraction=0.3,
@@ -97,7 +97,7 @@ def test_a_trial_killed_in_its_second_fold_goes_on_there_and_its_choice_is_measu
 
 @pytest.mark.parametrize(("restarted", "every"), [(False, 60.0), (True, 0.0)])
 def test_a_trial_whose_process_died_saves_every_epoch(restarted, every, tmp_path, inked_pages, monkeypatch):
-    opened = study(tmp_path, inked_pages, replace(CONFIG, runtime=TrialRuntime(save_every=60, tensorboard=False)))
+    opened = study(tmp_path, inked_pages, replace(CONFIG, runtime=SerialRuntime(save_every=60, tensorboard=False)))
     model = hypermodel(opened, search_parts(opened, 2)[0])
     model.trials.write(TrialRecord("0", values().values, starts=1, worker="tuner0"))
     asked = []

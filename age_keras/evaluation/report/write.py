@@ -34,6 +34,7 @@ def write_report(
     train_labels: pd.DataFrame | None = None,
     notes: Sequence[str] = (),
     bands: Sequence[float] | None = None,
+    sections: Sequence[str] = (),
 ) -> Path:
     """Writes `report.md`, `figures/*.png` and `metrics.json` into a run's folder, from what the run left there.
 
@@ -46,6 +47,7 @@ def write_report(
             `Source`. Defaults to `train_labels.csv`, else to what `predictions.csv` holds.
         notes: sentences that a reader should know.
         bands: Edges of the age bands in years. Defaults to those in the run's `config.json`.
+        sections: Markdown that ends the report. Defaults to none.
 
     Returns:
         The path of `report.md`.
@@ -72,7 +74,7 @@ def write_report(
     write_json(run / "metrics.json", document.as_json(result, checks))
     figures = {drawn.path.stem: drawn for drawn in draw_figures(result, run / "figures")}
     figures |= _run_figures(run, frame, result, images)
-    text = "\n\n".join(_sections(run, title, result, checks, figures, facts, notes)) + "\n"
+    text = "\n\n".join([*_sections(run, title, result, checks, figures, facts, notes), *sections]) + "\n"
     with atomic_write(run / "report.md") as file:
         file.write(text)
     return run / "report.md"

@@ -151,7 +151,7 @@ def test_a_head_that_is_lost_does_not_take_the_others_along():
     fit = {"epochs": 2, "batch_size": 16, "views": VIEWS}
     trained, sound = (
         LinearHeads([head(0), head(1, learning_rate=rate)]).fit(AUGMENTED, PLAIN, AGES, KEYS, **fit)
-        for rate in (float("inf"), 0.01)
+        for rate in (1e38, 0.01)
     )
     np.testing.assert_array_equal(trained[0].kernel, sound[0].kernel)
     assert not np.isfinite(trained[1].history[-1]["val_mae"])
