@@ -33,8 +33,7 @@ from age_keras.backbones import get_spec
 from age_keras.config.age import RuntimeConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.models.age import build_age_model, unfreeze
-from age_keras.prefix.cache.cache import FeatureCache
-from age_keras.prefix.cut import cut_model
+from age_keras.prefix import FeatureCache, cut_model
 from age_keras.training.feeds import FeatureFeed, PatchData, PixelFeed
 
 BACKBONES = (

@@ -37,9 +37,8 @@ from age_keras.config.model import ModelConfig
 from age_keras.data.batches.augment import get_policy
 from age_keras.data.batches.pipeline import batches
 from age_keras.models.age import build_age_model, unfreeze
-from age_keras.prefix.cache.cache import FeatureCache
+from age_keras.prefix import FeatureCache, cut_model
 from age_keras.prefix.compute import PrefixPass
-from age_keras.prefix.cut import cut_model
 from age_keras.training.heads.linear import HeadSettings, LinearHeads
 
 SEED = 0

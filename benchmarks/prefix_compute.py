@@ -43,10 +43,9 @@ from age_keras.data.table.samples import read_samples
 from age_keras.evaluation.bootstrap import bootstrap_scores, percentile_interval, writer_weights
 from age_keras.evaluation.metrics import score
 from age_keras.models.age import build_age_model, unfreeze
-from age_keras.prefix.cache.cache import FeatureCache
+from age_keras.prefix import CutModel, FeatureCache, cut_model
 from age_keras.prefix.compute import BATCH
-from age_keras.prefix.cut import CutModel, cut_model
-from age_keras.prefix.reduced import reduced, relative_error
+from age_keras.prefix.low_precision import in_low_precision, relative_error
 from age_keras.training.heads.linear import HeadSettings, LinearHeads
 
 BACKBONES = ("resnet50", "inception_v3", "inception_resnet_v2", "densenet121", "efficientnetv2_m", "tinyvit_5m")
@@ -87,8 +86,8 @@ def measure(backbone: str, size: int, ratio: float, rounds: int) -> list:
     mixed.model.set_weights(split.model.get_weights())
     ways = {
         "float32": tf.function(split.prefix, input_signature=signature, autograph=False),
-        "fused": reduced(split.prefix, signature, "float32"),
-        "bfloat16": reduced(split.prefix, signature, "bfloat16"),
+        "fused": in_low_precision(split.prefix, signature, "float32"),
+        "bfloat16": in_low_precision(split.prefix, signature, "bfloat16"),
         "mixed": tf.function(mixed.prefix, input_signature=signature, autograph=False),
     }
     features = {name: [np.asarray(tf.cast(x, tf.float32)) for x in run(patches)] for name, run in ways.items()}

@@ -1,6 +1,8 @@
-"""Show what age_keras keeps to save work: where, how much, last used when (`cache clear` deletes it)."""
+"""Show what age_keras keeps to save work: where, how much, and when it was last used (`cache clear` deletes it)."""
 
+import contextlib
 import json
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -10,22 +12,19 @@ def main(json_output: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.Flag
     """Lists the features of frozen networks and the size of everything else in the cache folder.
 
     Args:
-        json_output: print JSON, sizes in bytes.
+        json_output: Print JSON, with sizes in bytes.
     """
     from age_keras.files import cache_dir
-    from age_keras.prefix.cache.room import default_disk_budget, folder_bytes, held
+    from age_keras.prefix.feature_files import FOLDER, FeatureFiles
 
     root = cache_dir()
-    features = root / "features"
-    entries = held(features)
+    files = FeatureFiles(root / FOLDER)
+    entries, limit = files.entries(), files.default_budget()
     others = {
-        path.name: folder_bytes(path) if path.is_dir() else path.stat().st_size
-        for path in sorted(root.iterdir() if root.is_dir() else [])
-        if path != features
+        path.name: folder_bytes(path) for path in sorted(root.iterdir() if root.is_dir() else []) if path.name != FOLDER
     }
-    limit = default_disk_budget(features)
     if json_output:
-        rows = [{"entry": e.folder.name, "bytes": e.bytes, "last_used": e.used, **_summary(e.facts)} for e in entries]
+        rows = [{"entry": e.name, "bytes": e.bytes, "last_used": e.used, **_summary(e)} for e in entries]
         facts = {"folder": str(root), "limit": limit, "features": rows, "others": others}
         print(json.dumps(facts, indent=2, default=str))
         return 0
@@ -44,24 +43,21 @@ def main(json_output: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.Flag
     return 0
 
 
-def _summary(facts: dict) -> dict:
-    """What a reader wants to know of an entry; of a damaged one, that it cannot be read."""
-    try:
-        shapes = [tuple(shape) for shape in facts.get("shapes", [])]
-        patch = facts.get("patch", [None])[0]
-        errors = {name: float(error) for name, error in facts.get("errors", {}).items()}
-    except (TypeError, AttributeError, ValueError, LookupError):
-        return _summary({})
-    return {
-        "model": facts.get("model", "unreadable"),
-        "view": facts.get("view"),
-        "seed": facts.get("seed"),
-        "precision": facts.get("precision"),
-        "computed_in": facts.get("computed_in"),
-        "errors": errors,
-        "patch": patch,
-        "shapes": shapes,
-    }
+def folder_bytes(path: Path) -> int:
+    """The size of a file, or of all files in a folder; files that vanish meanwhile count nothing."""
+    total = 0
+    for file in (path, *path.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            total += 0 if file.is_dir() else file.stat().st_size
+    return total
+
+
+def _summary(entry) -> dict:
+    """What a reader wants to know of an entry."""
+    facts = entry.facts
+    known = {key: facts[key] for key in ("model", "view", "seed", "precision", "computed_in")}
+    shapes = [tuple(shape) for shape, _ in facts["boundary"]]
+    return {**known, "errors": entry.errors, "patch": facts["patch"][0], "shapes": shapes}
 
 
 def _print_entries(entries) -> None:
@@ -71,13 +67,13 @@ def _print_entries(entries) -> None:
 
     rows = []
     for entry in entries:
-        facts = _summary(entry.facts)
+        facts = _summary(entry)
         used = datetime.datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M") if entry.used else "never"
         view = "as they are" if facts["view"] is None else f"augmented copy {facts['view']}"
         tensors = ", ".join("x".join(map(str, shape)) for shape in facts["shapes"])
         precision = facts["precision"]
-        if facts["computed_in"] not in (None, "float32"):
-            error = facts["errors"].get("computed", 0.0)
+        if facts["computed_in"] != "float32":
+            error = facts["errors"]["computed"]
             precision = f"{precision}, computed in {facts['computed_in']} (error {100 * error:.1g} %)"
         rows.append([facts["model"], view, tensors, precision, _size(entry.bytes), used])
     print(tabulate(rows, headers=["Model", "Patches", "Features", "Precision", "Size", "Last used"]), "\n")

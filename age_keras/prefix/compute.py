@@ -1,11 +1,11 @@
-"""Patches through a frozen prefix, in large batches."""
+"""Patches through a frozen prefix, in large batches: from the pixels, or from the features of a lower cut."""
 
 import dataclasses
 import functools
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,17 +16,67 @@ import tensorflow as tf
 import age_keras
 from age_keras.data.batches.augment import AUGMENT_VERSION
 from age_keras.data.batches.pipeline import batches
+from age_keras.data.batches.views import view_keys
 from age_keras.prefix.cut import CutModel
-from age_keras.prefix.halfway import Halfway
-from age_keras.prefix.reduced import NotReducedError, reduced, relative_error
+from age_keras.prefix.features import Features
+from age_keras.prefix.low_precision import LowPrecisionError, in_low_precision, relative_error
 
 BATCH = 32
 MAX_COMPUTE_ERROR = 2**-6
-"""Features computed in a lower precision may be so far from those in float32, see `relative_error`."""
+"""Features computed in a lower precision may differ from those in float32 by this much, see `relative_error`."""
 LEAST_COMPUTE_ERROR = 2**-15
-"""What is nearer was computed in float32: the machine has no instructions for the lower precision."""
+"""Features that differ by less were computed in float32: the machine has no instructions for the lower precision."""
 
 log = logging.getLogger("age_keras")
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """Patches and views of them whose features are needed.
+
+    Attributes:
+        cut: from `cut_model`, with a prefix.
+        patches: uint8 (P, H, W, C).
+        keys: uint64 (P,), the patches' lasting identities, which also choose the augmented copies.
+        rows: int64 (n,), the rows of `patches` that are needed. Defaults to all.
+        views: numbers of the augmented copies (`epoch_views`). Defaults to None: the patches as they are.
+        policy: the layer that augments. With None, or one that changes nothing, all views are the patches as they are.
+        seed: seed of the augmented copies. Defaults to 0.
+    """
+
+    cut: CutModel
+    patches: np.ndarray
+    keys: np.ndarray
+    rows: np.ndarray | None = None
+    views: Sequence[int] | None = None
+    policy: keras.layers.Layer | None = None
+    seed: int = 0
+
+    @property
+    def numbers(self) -> list[int | None]:
+        """The views that differ; `[None]` where all of them are the patches as they are."""
+        if self.views is None or self.policy is None or getattr(self.policy, "is_identity", False):
+            return [None]
+        return sorted({int(view) for view in self.views})
+
+    def work(self, computed_in: str = "float32") -> "PrefixPass":
+        """What computes the features."""
+        if self.numbers == [None]:
+            return PrefixPass(self.cut, self.patches, self.keys, computed_in=computed_in)
+        return PrefixPass(self.cut, self.patches, self.keys, self.policy, self.seed, computed_in=computed_in)
+
+
+@dataclass(frozen=True, eq=False)
+class Below:
+    """Features of a lower cut, to start from instead of the pixels.
+
+    Attributes:
+        features: of the lower cut.
+        onward: from the tensors of that cut to those of a higher one, see `between`.
+    """
+
+    features: Features
+    onward: keras.Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +84,14 @@ class PrefixPass:
     """Computes boundary tensors of patches and of their augmented copies.
 
     Attributes:
-        cut: with a prefix.
+        cut: a model with a prefix.
         patches: uint8 (P, H, W, C).
         keys: uint64 (P,), the patches' lasting identities, which choose the augmented copies.
-        policy: augments; None for none.
-        seed: of the copies.
-        batch: patches a step. Defaults to 32.
-        start: features of a lower cut to start from, where they have the view; None for the pixels.
-        computed_in: `float32`, which is as the model itself computes, or `bfloat16` or `float16`, see `reduced`.
+        policy: the layer that augments; None for none.
+        seed: seed of the augmented copies.
+        batch: patches in a step. Defaults to 32.
+        below: features of a lower cut to start from, where they have the view; None for the pixels.
+        computed_in: `float32`, which is as the model itself computes, or `bfloat16` or `float16`, see `low_precision`.
     """
 
     cut: CutModel
@@ -50,7 +100,7 @@ class PrefixPass:
     policy: keras.layers.Layer | None = None
     seed: int = 0
     batch: int = BATCH
-    start: Halfway | None = None
+    below: Below | None = None
     computed_in: str = "float32"
 
     @functools.cached_property
@@ -82,9 +132,17 @@ class PrefixPass:
         """
         if not len(rows):
             return
-        if self.start is not None and view in self.start.features.views:
-            yield from self.start.compute(rows, view, self.batch, self.computed_in)
-            return
+        below = self.below if self.below is not None and view in self.below.features.views else None
+        given = self._pixels(rows, view) if below is None else self._features_below(rows, view)
+        run = self.run if below is None else self._run_onward
+        first = 0
+        for inputs in given:
+            n = min(self.batch, len(rows) - first)
+            yield np.arange(first, first + n), [np.asarray(tensor)[:n] for tensor in run(*inputs)]
+            first += n
+
+    def _pixels(self, rows: np.ndarray, view: int | None) -> Iterator[tuple[np.ndarray]]:
+        """Whole batches: one of another size would be traced again."""
         # An epoch of the plain pipeline without a limit on views is numbered as the view that it draws.
         order = {"policy": None} if view is None else {"policy": self.policy, "first_epoch": view}
         dataset = batches(
@@ -98,14 +156,13 @@ class PrefixPass:
             indices=rows,
             **order,
         )
-        run = self.run
-        first = 0
         for pixels, _ in dataset:
-            n = len(pixels)
-            if n < self.batch:  # A batch of another size would be traced again.
-                pixels = tf.concat([pixels, tf.repeat(pixels[-1:], self.batch - n, axis=0)], axis=0)
-            yield np.arange(first, first + n), [np.asarray(tensor)[:n] for tensor in run(pixels.numpy())]
-            first += n
+            missing = self.batch - len(pixels)
+            yield (np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)]) if missing else pixels.numpy(),)
+
+    def _features_below(self, rows: np.ndarray, view: int | None) -> Iterator[list[np.ndarray]]:
+        for first in range(0, len(rows), self.batch):
+            yield self.below.features.gather(np.resize(rows[first : first + self.batch], self.batch), view)
 
     def compute_error(self, rows: np.ndarray, view: int | None) -> float:
         """How far the features of a sample of patches are from those in float32, see `relative_error`.
@@ -115,7 +172,7 @@ class PrefixPass:
             view: as for `compute`.
         """
         sample = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), self.batch)).astype(int))]
-        exactly = dataclasses.replace(self, start=None, computed_in="float32")
+        exactly = dataclasses.replace(self, below=None, computed_in="float32")
         (_, exact), (_, other) = (next(iter(work.compute(sample, view))) for work in (exactly, self))
         return relative_error(exact, other)
 
@@ -123,13 +180,13 @@ class PrefixPass:
         """What the precision of the work costs, by `compute_error`.
 
         Raises:
-            NotReducedError: too much, or nothing, because the machine cannot do it.
+            LowPrecisionError: it costs too much, or nothing, because the machine cannot do it.
         """
         error = self.compute_error(rows, view)
         if error < LEAST_COMPUTE_ERROR:
-            raise NotReducedError("this machine does not have it")
+            raise LowPrecisionError("not supported on this machine")
         if not error <= MAX_COMPUTE_ERROR:
-            raise NotReducedError(f"it would change their features by more than {100 * MAX_COMPUTE_ERROR:.1f} %")
+            raise LowPrecisionError(f"it would change their features by more than {100 * MAX_COMPUTE_ERROR:.1f} %")
         name, precision = self.cut.model.name, self.computed_in
         log.warning("%s, frozen layers in %s: features differ by %.2g (root mean square).", name, precision, error)
         return error
@@ -137,10 +194,47 @@ class PrefixPass:
     @functools.cached_property
     def run(self) -> Callable:
         """From the pixels of a whole batch to the boundary's tensors."""
-        signature = [tf.TensorSpec((self.batch, *self.patches.shape[1:]), self.patches.dtype)]
+        return self._traced(self.cut.prefix, [tf.TensorSpec((self.batch, *self.patches.shape[1:]), self.patches.dtype)])
+
+    @functools.cached_property
+    def _run_onward(self) -> Callable:
+        signature = [tf.TensorSpec((self.batch, *x.shape[1:]), x.dtype) for x in self.below.features.signature]
+        return self._traced(self.below.onward, signature)
+
+    def _traced(self, model: keras.Model, signature: list[tf.TensorSpec]) -> Callable:
         if self.computed_in != "float32":
-            return reduced(self.cut.prefix, signature, self.computed_in)
-        return tf.function(self.cut.prefix, input_signature=signature, autograph=False)
+            return in_low_precision(model, signature, self.computed_in)
+        return tf.function(lambda *tensors: model(tensors), input_signature=signature, autograph=False)
+
+
+class LiveFeatures:
+    """In place of `Features` where there is no cache, or no room: computed anew whenever they are asked for.
+
+    Args:
+        wanted: the patches and their views. All of its patches can be asked for.
+
+    Attributes:
+        views: numbers of the augmented copies; None stands for the patches as they are.
+        boundary: shape and dtype of what `gather` returns.
+    """
+
+    def __init__(self, wanted: Wanted):
+        self.views, self.boundary = wanted.numbers, wanted.cut.boundary
+        self._work = wanted.work()
+
+    def gather(self, rows: np.ndarray, views: np.ndarray | int | None = None) -> list[np.ndarray]:
+        """Features of some patches, see `Features.gather`; the same within rounding."""
+        work, rows = self._work, np.asarray(rows, np.int64)
+        views = None if views is None or work.policy is None else np.broadcast_to(views, rows.shape)
+        parts = []
+        for first in range(0, len(rows), work.batch):
+            places = np.arange(first, min(first + work.batch, len(rows)))
+            full = np.resize(places, work.batch)  # A batch of another size would be traced again.
+            pixels = work.patches[rows[full]]
+            if views is not None:
+                pixels = work.policy.augment(pixels, view_keys(work.keys[rows[full]], views[full], work.seed))
+            parts.append([np.asarray(tensor)[: len(places)] for tensor in work.run(pixels)])
+        return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
 
 
 def patch_identities(patches: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ What is frozen: every operation without a trainable ancestor. A layer without we
 set and no frozen layer with weights follows it, or none comes before it (augmentation inside the model).
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +28,6 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from age_keras.prefix.fingerprint import fingerprint
 from age_keras.prefix.flops import count_multiply_adds
 from age_keras.prefix.graph import (
     Call,
@@ -35,6 +36,7 @@ from age_keras.prefix.graph import (
     Slot,
     draws_random_numbers,
     read_graph,
+    settings,
     takes_training,
 )
 
@@ -92,7 +94,7 @@ class CutModel:
         """A hash of all that the prefix computes with: its layers, their settings and wiring, and their weights."""
         if self.prefix is None:
             raise ValueError(f"A cut without a prefix has no fingerprint. Received: model={self.model.name}")
-        return fingerprint(self.prefix)
+        return _fingerprint(self.prefix)
 
 
 def cut_model(model: keras.Model, slack: float = 0.02) -> CutModel:
@@ -138,6 +140,21 @@ def cut_model(model: keras.Model, slack: float = 0.02) -> CutModel:
         graph,
         tuple(boundary),
     )
+
+
+def between(lower: CutModel, higher: CutModel) -> CallsModel | None:
+    """What leads from one cut of a model to another above it; None where the lower one is not below the higher."""
+    if lower.model is not higher.model or lower.prefix is None or higher.prefix is None:
+        return None
+    # Both graphs were read from the same model, in the same order: a tensor has the same slot in both.
+    done = {slot for call in lower.prefix.calls for slot in call.outputs}
+    calls = [call for call in higher.prefix.calls if done.isdisjoint(call.outputs)]
+    made = {slot for call in calls for slot in call.outputs}
+    needed = {slot for call in calls for slot in call.inputs}.union(higher.slots)
+    if not calls or not needed <= made.union(lower.slots):
+        return None
+    name = f"{lower.model.name}_between"
+    return CallsModel(higher.graph, calls, calls, lower.slots, higher.slots, list_outputs=True, name=name)
 
 
 def itemsize(dtype: str) -> int:
@@ -232,3 +249,50 @@ def _acts(call: Call, weights_before: bool, weights_follow: bool) -> bool:
     if layer.name.startswith("head"):
         return True
     return layer.trainable and not (weights_before and weights_follow)
+
+
+NAMING = ("name", "trainable", "seed")
+
+
+def _fingerprint(part: CallsModel) -> str:
+    """The hash, equal for two builds of the same model with the same weights."""
+    digest = hashlib.sha256(json.dumps(_architecture(part.calls), sort_keys=True, default=_plain).encode())
+    for variable in part.weights:
+        value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _architecture(calls: Sequence[Call]) -> list:
+    """What the calls compute, without the names of layers, which differ between two builds of the same model."""
+    order: dict[Slot, int] = {}
+    layers: dict[int, int] = {}
+    lines = []
+    for call in calls:
+        inputs = [order.setdefault(slot, len(order)) for _, slot in call.bind]
+        outputs = [order.setdefault(slot, len(order)) for slot in call.outputs]
+        layer = layers.setdefault(id(call.operation), len(layers))  # The weights are listed once for each layer.
+        kind = f"{type(call.operation).__module__}.{type(call.operation).__name__}"
+        given = settings(call)
+        own = {key: _nameless(value) for key, value in given["own"].items() if key not in NAMING}
+        lines.append([kind, layer, own, [_nameless(value) for value in given["arguments"]], inputs, outputs])
+    return lines
+
+
+def _nameless(config):
+    """Leaves out how the layers inside a layer are called; a name of anything else, such as a precision, says what."""
+    if isinstance(config, dict):
+        layer = "trainable" in config or "class_name" in config
+        return {str(k): _nameless(v) for k, v in config.items() if k not in (NAMING if layer else ("seed",))}
+    if isinstance(config, list | tuple):
+        return [_nameless(value) for value in config]
+    return config
+
+
+def _plain(value) -> str:
+    """For JSON: an array by its bytes, anything else as it prints."""
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        return f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}"
+    return repr(value)

@@ -18,15 +18,6 @@ def count_multiply_adds(graph: Graph) -> tuple[dict[Call, float], set[Slot]]:
     Returns:
         The multiply-adds of each call for one example: those of convolutions and matrix products; what is element-wise
         counts nothing. And the tensors that have one row for each example.
-
-    Example:
-        >>> from age_keras.prefix.graph import read_graph
-        >>> import keras
-        >>> inputs = keras.Input((8,))
-        >>> model = keras.Model(inputs, keras.layers.Dense(4)(inputs))
-        >>> work, _ = count_multiply_adds(read_graph(model))
-        >>> sum(work.values())
-        32.0
     """
     work: dict[Call, float] = {}
     by_example: set[Slot] = set(graph.inputs)
@@ -55,9 +46,6 @@ def count_multiply_adds(graph: Graph) -> tuple[dict[Call, float], set[Slot]]:
 
 def _multiply_adds(operation: tf.Operation) -> int:
     kind = operation.type
-    if kind in ("PartitionedCall", "StatefulPartitionedCall"):
-        inner = operation.graph._get_function(operation.get_attr("f").name)
-        return sum(map(_multiply_adds, inner.graph.get_operations()))
     if kind in _TRANSPOSED:
         inner = operation.inputs[0].shape[-2 if operation.get_attr(_TRANSPOSED[kind]) else -1]
         return math.prod(operation.outputs[0].shape) * inner

@@ -178,11 +178,10 @@ class CallsModel(keras.Model):
         calls: the part to run, in order.
         still: those of `calls` that always run as in inference, also in `fit`.
         inputs, outputs: the slots that go in and come out.
-        as_list: whether inputs and outputs are always lists. Otherwise a single input is a tensor, and the outputs
-            have the structure of the whole model's.
+        list_outputs: whether the outputs are a list. Defaults to False: they have the structure of the whole model's.
     """
 
-    def __init__(self, graph, calls, still, inputs, outputs, list_inputs=False, list_outputs=False, name=None):
+    def __init__(self, graph, calls, still, inputs, outputs, list_outputs=False, name=None):
         super().__init__(name=name)
         used = {id(call.operation) for call in calls}
         self.parts = [layer for layer in graph.layers if id(layer) in used]
@@ -190,7 +189,7 @@ class CallsModel(keras.Model):
         self._still = _Untracked(frozenset(id(call) for call in still))
         self._slots = _Untracked((tuple(inputs), tuple(outputs)))
         self._specs = _Untracked([graph.specs[slot] for slot in inputs])
-        self._list = _Untracked((list_inputs, list_outputs, graph.output_structure))
+        self._list = _Untracked((list_outputs, graph.output_structure))
         self.built = True
 
     @property
@@ -202,7 +201,7 @@ class CallsModel(keras.Model):
 
     def call(self, inputs, training=None):
         input_slots, output_slots = self._slots.value
-        _, list_outputs, structure = self._list.value
+        list_outputs, structure = self._list.value
         given = tree.flatten(inputs)
         values = {
             slot: keras.ops.cast(keras.ops.convert_to_tensor(x), spec.dtype)

@@ -4,7 +4,6 @@ Both draw the same patches in the same order with the same augmentation, and tra
 """
 
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,13 +17,7 @@ from age_keras.data.batches.mixup import mix_batches
 from age_keras.data.batches.pipeline import batches, row_batches, steps
 from age_keras.data.patches.store import PatchStore
 from age_keras.errors import InputError
-from age_keras.prefix.cache.cache import FeatureCache
-from age_keras.prefix.cache.live import LiveFeatures
-from age_keras.prefix.compute import PrefixPass
-from age_keras.prefix.cut import CutModel
-from age_keras.prefix.features import Features
-from age_keras.prefix.graph import CallsModel
-from age_keras.prefix.halfway import Halfway, between
+from age_keras.prefix import CutModel, FeatureCache, Features, LiveFeatures, Wanted
 from age_keras.training.phases import Phase, PhasePlan
 
 PREDICTION_BATCH = 64
@@ -217,48 +210,21 @@ class PhaseFeatures:
             phase: Its cut and views.
             ahead: The next phase, where its features are to be computed first, and these from them.
         """
-        wanted, starts = [self._copies(phase), self._plain(phase)], [None, None]
-        onward = between(ahead.cut, phase.cut) if ahead else None
-        if onward is not None:
-            lower = [self._copies(ahead), self._plain(ahead)]
-            if self.cache.reserve([*wanted, *lower], quietly=True):
-                starts = [self._start(onward, each) for each in lower]
-        if not self.cache.reserve(wanted):
-            return None
-        found = []
-        for each, start in zip(wanted, starts, strict=True):
-            features = self.cache.features(**each, label=self.label, start=start)
-            if features is None:
-                return None
-            found.append(features)
-        return tuple(found)
+        below = [self._copies(ahead), self._plain(ahead)] if ahead else []
+        found = self.cache.together([self._copies(phase), self._plain(phase)], below, self.label)
+        return None if found is None else (found[0], found[1])
 
     def live(self, phase: Phase) -> tuple[LiveFeatures, LiveFeatures]:
         """What `of` gives, computed anew whenever it is asked for."""
-        plain = PrefixPass(phase.cut, self.store.patches, self.store.keys)
-        policy = self._copies(phase)["policy"]
-        if policy.is_identity:
-            return LiveFeatures(plain), LiveFeatures(plain)
-        copies = replace(plain, policy=policy, seed=self.config.seed)
-        return LiveFeatures(copies, range(phase.views)), LiveFeatures(plain)
+        return LiveFeatures(self._copies(phase)), LiveFeatures(self._plain(phase))
 
-    def _copies(self, phase: Phase) -> dict:
-        """Arguments of `FeatureCache.features`."""
-        training = self.config.training
-        policy = get_policy(training.augment, training.strength)
-        copies = {"views": range(phase.views), "policy": policy, "seed": self.config.seed}
-        return {**self._plain(phase), **copies, "rows": self.learn}
+    def _copies(self, phase: Phase) -> Wanted:
+        policy = get_policy(self.config.training.augment, self.config.training.strength)
+        plain = self._plain(phase)
+        return replace(plain, rows=self.learn, views=range(phase.views), policy=policy, seed=self.config.seed)
 
-    def _plain(self, phase: Phase) -> dict:
-        return {"cut": phase.cut, "patches": self.store.patches, "keys": self.store.keys, "rows": self.others}
-
-    def _start(self, onward: CallsModel, lower: dict) -> Callable[[], Halfway | None]:
-        def start() -> Halfway | None:
-            features = self.cache.features(**lower, label=self.label, passing=True)
-            # From rounded features others would be made than from the pixels.
-            return Halfway(features, onward) if features and features.error == 0 else None
-
-        return start
+    def _plain(self, phase: Phase) -> Wanted:
+        return Wanted(phase.cut, self.store.patches, self.store.keys, rows=self.others)
 
 
 def make_feed(

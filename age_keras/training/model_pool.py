@@ -16,7 +16,7 @@ import keras
 from age_keras.config.age import AgeConfig, PhaseConfig
 from age_keras.models.age import backbone_layers, build_age_model, unfreeze
 from age_keras.models.heads import HEADS, AgeError
-from age_keras.prefix.cut import CutModel, cut_model
+from age_keras.prefix import CutModel, cut_model
 from age_keras.run.state import assign, to_array
 from age_keras.training.optimizers import build_optimizer, layer_rates
 

@@ -21,7 +21,7 @@ import numpy as np
 from age_keras.config.age import AgeConfig, PhaseConfig, TrainingConfig
 from age_keras.fitting.schedules import rate_factor
 from age_keras.models.age import AgeModel, backbone_layers, unfreeze
-from age_keras.prefix.cut import CutModel
+from age_keras.prefix import CutModel
 from age_keras.training.model_pool import ReusableModel
 
 PHASES = ("frozen", "fine_tune")

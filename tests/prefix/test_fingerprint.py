@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from age_keras.prefix.cut import cut_model
+from age_keras.prefix import cut_model
 
 layers = keras.layers
 

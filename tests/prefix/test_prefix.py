@@ -8,7 +8,7 @@ import tensorflow as tf
 from age_keras import backbones
 from age_keras.config.model import ModelConfig
 from age_keras.models.age import build_age_model, unfreeze
-from age_keras.prefix.cut import cut_model
+from age_keras.prefix import cut_model
 
 layers = keras.layers
 

@@ -18,7 +18,7 @@ import numpy as np
 from age_keras.config.age import AgeConfig, PhaseConfig
 from age_keras.config.serialization import to_dict
 from age_keras.files import atomic_write
-from age_keras.prefix.cache.cache import FeatureCache
+from age_keras.prefix import FeatureCache
 from age_keras.training.feeds import PhaseFeatures
 from age_keras.training.heads.linear import HeadSettings, LinearHeads, TrainedHead
 from age_keras.training.model_pool import ModelPool

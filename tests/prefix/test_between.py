@@ -8,10 +8,9 @@ import pytest
 from age_keras.config.age import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.models.age import build_age_model, unfreeze
-from age_keras.prefix.cache.cache import FeatureCache
+from age_keras.prefix import FeatureCache, cut_model
 from age_keras.prefix.compute import PrefixPass
-from age_keras.prefix.cut import cut_model
-from age_keras.prefix.halfway import between
+from age_keras.prefix.cut import between
 from age_keras.training.feeds import PatchData, PhaseFeatures
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.phases import PhasePlan
@@ -50,7 +49,7 @@ def counted(monkeypatch):
     compute = PrefixPass.compute
 
     def count(self, rows, view):
-        if self.start is None:
+        if self.below is None:
             seen.append(len(rows))
         return compute(self, rows, view)
 

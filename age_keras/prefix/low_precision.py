@@ -24,11 +24,13 @@ MOST_BYTES = 2**31 - 2**24
 """A graph with its constants is one message of Protocol Buffers, which cannot be larger than 2 GB."""
 
 
-class NotReducedError(Exception):
+class LowPrecisionError(Exception):
     """This model or this machine cannot be computed in the lower precision; the message says why."""
 
 
-def reduced(model: keras.Model, signature: Sequence[tf.TensorSpec], dtype: str) -> Callable[..., list[np.ndarray]]:
+def in_low_precision(
+    model: keras.Model, signature: Sequence[tf.TensorSpec], dtype: str
+) -> Callable[..., list[np.ndarray]]:
     """A model in inference, with its weights as they are now, computed in a lower precision.
 
     Args:
@@ -40,10 +42,10 @@ def reduced(model: keras.Model, signature: Sequence[tf.TensorSpec], dtype: str) 
         A function of arrays, which returns the outputs in the model's own dtypes.
 
     Raises:
-        NotReducedError: the weights are too large.
+        LowPrecisionError: the weights are too large.
     """
     if sum(int(np.prod(weight.shape)) * 4 for weight in model.weights) > MOST_BYTES:
-        raise NotReducedError("its weights take more than 2 GB")
+        raise LowPrecisionError("its weights take more than 2 GB")
     function = tf.function(lambda *tensors: model(_single(tensors), training=False), autograph=False)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(*signature)).graph
     graph = tf.Graph()

@@ -1,8 +1,5 @@
 """The feature cache under others: entries that vanish, a limit that is tight, stores of one training side by side."""
 
-import shutil
-import threading
-from contextlib import ExitStack
 from types import SimpleNamespace
 
 import keras
@@ -10,11 +7,9 @@ import numpy as np
 import pytest
 
 from age_keras.config.age import AgeConfig, PhaseConfig, TrainingConfig
-from age_keras.prefix.cache import room as cache_room
-from age_keras.prefix.cache.cache import FeatureCache
-from age_keras.prefix.cache.entry import FeatureEntry
-from age_keras.prefix.cache.fill import Fill
-from age_keras.prefix.cut import cut_model
+from age_keras.prefix import FeatureCache, Wanted, cut_model
+from age_keras.prefix.compute import PrefixPass
+from age_keras.prefix.feature_files import FeatureFiles
 from age_keras.training.feeds import PhaseFeatures
 from age_keras.training.phases import Phase
 
@@ -44,7 +39,7 @@ def make_cache(folder):
 
 
 def entries(folder):
-    return cache_room.held(folder)
+    return FeatureFiles(folder).entries()
 
 
 def right(store, cut):
@@ -55,78 +50,48 @@ def right(store, cut):
 @pytest.mark.parametrize("memory", [None, 0], ids=["in memory", "mapped"])
 @pytest.mark.parametrize("there", [P, 10], ids=["whole", "in part"])
 @pytest.mark.parametrize("anew", [False, True], ids=["gone", "made anew"])
-def test_an_entry_that_vanishes_after_it_was_found_is_no_error(make_cache, folder, monkeypatch, memory, there, anew):
-    cut = tiny()
+@pytest.mark.parametrize("reads", [1, 2])
+def test_an_entry_that_vanishes_after_it_was_found_is_no_error(
+    make_cache, folder, monkeypatch, memory, there, anew, reads
+):
+    cut, left = tiny(), [reads]
     make_cache().features(cut, PATCHES, KEYS, rows=np.arange(there))
-    run = Fill.run
+    rows = FeatureFiles.rows
 
     def vanishing(self, *args):
-        monkeypatch.setattr(Fill, "run", run)
-        assert cache_room.remove(self.entry.folder)
-        if anew:  # By another process, with its rows in another order.
-            make_cache().features(cut, PATCHES[::-1].copy(), KEYS[::-1], rows=np.arange(20))
-        run(self, *args)
+        found = rows(self, *args)
+        left[0] -= 1
+        if left[0] == 0:
+            (entry,) = self.entries()
+            assert self.remove(entry)
+            if anew:  # By another process, with its rows in another order.
+                make_cache().features(cut, PATCHES[::-1].copy(), KEYS[::-1], rows=np.arange(20))
+        return found
 
-    monkeypatch.setattr(Fill, "run", vanishing)
+    monkeypatch.setattr(FeatureFiles, "rows", vanishing)
     store = make_cache(memory_budget=memory).features(cut, PATCHES, KEYS)
     right(store, cut)
     assert make_cache().features(cut, PATCHES, KEYS).computed in (0, P, P - 20)
 
 
-def test_an_entry_that_vanishes_while_it_is_read_is_no_error(make_cache, folder):
-    make_cache().features(tiny(), PATCHES, KEYS)
-    (held,) = entries(folder)
-    entry = FeatureEntry(held.folder, [(4,)], np.float32, {})
-    ids = np.array(list(entry._slots), np.uint64)
-    shutil.rmtree(held.folder)
-    assert (entry.find(ids) == -1).all()
-    assert entry.arrays()[0].shape == (0, 4)
-
-
-def test_an_entry_that_is_deleted_while_it_is_waited_for_is_locked_anew(folder):
-    entry, heard, locked = FeatureEntry(folder / "a", [(4,)], np.float32, {}), threading.Event(), []
-    fill = Fill(None, None, entry, np.arange(2), KEYS[:2], None, 0.0, None)
-
-    def wait():
-        with ExitStack() as stack:
-            fill._lock(stack, lambda _: heard.set())
-            locked.append((folder / "a").is_dir())
-
-    thread = threading.Thread(target=wait)
-    with entry.lock():
-        thread.start()
-        assert heard.wait(10)
-        (folder / "a").rename(folder / "b")
-        shutil.rmtree(folder / "b")
-    thread.join(10)
-    assert locked == [True]
-
-
 def test_what_a_training_uses_does_not_go_for_what_it_uses_next(make_cache, folder):
-    make_cache().features(tiny(0), PATCHES, KEYS)
-    (held,) = entries(folder)
-    make_cache().features(tiny(1), PATCHES, KEYS)
-    cache = make_cache(disk_budget=2 * held.bytes + 100)
+    for seed in range(2):
+        make_cache().features(tiny(seed), PATCHES, KEYS)
+    cache = make_cache(disk_budget=2 * P * 16)
     assert cache.features(tiny(0), PATCHES, KEYS).computed == 0
-
-    def start():
-        assert cache.features(tiny(2), PATCHES, KEYS, passing=True).computed == P
-        return None
-
-    # The way there took the room of what nobody here uses; for itself there is none left, but in memory.
-    assert cache.features(tiny(3), PATCHES, KEYS, start=start).in_memory
+    # The next takes the room of what nobody here uses; then there is none left, but in memory.
+    assert cache.features(tiny(2), PATCHES, KEYS).computed == P
+    assert cache.features(tiny(3), PATCHES, KEYS).in_memory
     kept = make_cache()
     assert [kept.features(tiny(seed), PATCHES, KEYS).computed for seed in (0, 2)] == [0, 0]
 
 
 @pytest.mark.parametrize("spare", [-1, 0, 200, 1100])
 def test_the_limit_is_kept_to_the_byte(make_cache, folder, spare):
-    make_cache().features(tiny(0), PATCHES, KEYS)
-    (held,) = entries(folder)
-    limit = 2 * held.bytes + spare
-    for seed in (1, 2, 0, 1):
+    limit = 2 * P * 16 + spare
+    for seed in (0, 1, 2, 0, 1):
         make_cache(disk_budget=limit).features(tiny(seed), PATCHES, KEYS)
-        assert sum(entry.bytes for entry in entries(folder)) <= limit
+        assert sum(path.stat().st_size for path in folder.glob("*.bin")) <= limit
 
 
 def phase(cache, views, augment="published"):
@@ -138,8 +103,8 @@ def phase(cache, views, augment="published"):
 
 def test_nothing_is_computed_where_the_whole_training_has_no_room(folder, monkeypatch):
     said, computed = [], []
-    monkeypatch.setattr(Fill, "run", lambda self, *_: computed.append(self.view))
-    cache = FeatureCache(folder, progress=False, say=said.append, memory_budget=0, disk_budget=2500)
+    monkeypatch.setattr(PrefixPass, "compute", lambda self, rows, view: computed.append(view))
+    cache = FeatureCache(folder, progress=False, say=said.append, memory_budget=0, disk_budget=1000)
     features, wanted = phase(cache, views=2)
     assert features.of(wanted) is None
     assert computed == []
@@ -149,16 +114,16 @@ def test_nothing_is_computed_where_the_whole_training_has_no_room(folder, monkey
 
 def test_what_fits_memory_takes_no_disk_that_another_set_needs(make_cache, folder):
     """The copies fit memory, the patches as they are do not; the disk has room for one of both."""
-    cache = make_cache(memory_budget=30 * 16 + 8, disk_budget=2738)
+    cache = make_cache(memory_budget=30 * 16 + 8, disk_budget=500)
     features, wanted = phase(cache, views=1)
     copies, plain = features.of(wanted)
     assert (copies.in_memory, plain.in_memory) == (True, False)
-    assert sum(entry.bytes for entry in entries(folder)) <= 2738
+    assert [entry.bytes for entry in entries(folder)] == [10 * 16]
     expected = tiny().prefix(PATCHES[30:])[0].numpy()
     np.testing.assert_allclose(plain.gather(np.arange(30, 40))[0], expected, rtol=1e-5, atol=1e-4)
 
 
-def test_stores_of_a_training_share_its_memory(make_cache):
+def test_features_of_a_training_share_its_memory(make_cache):
     cache = make_cache(memory_budget=P * 16 + 8)
     first = cache.features(tiny(0), PATCHES, KEYS)
     second = cache.features(tiny(1), PATCHES, KEYS)
@@ -180,5 +145,6 @@ def test_a_folder_that_cannot_be_made_means_memory(tmp_path, place):
     assert said == [f"0.0 GB of features cannot be written ({reason}): they are kept in memory for this run."]
     said.clear()
     cache = FeatureCache(folder, progress=False, say=said.append, memory_budget=0)
-    assert not cache.reserve([{"cut": tiny(), "patches": PATCHES, "keys": KEYS}])
-    assert said == [f"0.0 GB of features cannot be written ({reason}): the whole network runs in every epoch instead."]
+    assert cache.together([Wanted(tiny(), PATCHES, KEYS)]) is None
+    assert len(said) == 1
+    assert f"({reason}): they are not used" in said[0]
