@@ -22,6 +22,7 @@ import argparse
 import tempfile
 import types
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,7 +46,18 @@ BACKBONES = (
     "tinyvit_5m",
     "mobilevit_xxs",
 )
-FIELDS = ("backbone", "size", "unfreeze", "s", "KB/patch", "calls", "plain ms", "cached ms", "ratio", "limit")
+FIELDS: tuple[str, ...] = (
+    "backbone",
+    "size",
+    "unfreeze",
+    "s",
+    "KB/patch",
+    "calls",
+    "plain ms",
+    "cached ms",
+    "ratio",
+    "limit",
+)
 FIELDS += ("% of limit", "target %", "met")
 
 
@@ -60,10 +72,10 @@ def measure(backbone: str, size: int, ratio: float, args) -> dict:
         raise SystemExit(f"{backbone} has nothing to cache at {ratio}.")
     rng, n = np.random.default_rng(0), 2 * args.batch
     patches = rng.integers(0, 256, (n, size, size, 1), dtype=np.uint8)
-    store = types.SimpleNamespace(patches=patches, keys=np.arange(n, dtype=np.uint64))
+    store: Any = types.SimpleNamespace(patches=patches, keys=np.arange(n, dtype=np.uint64))
     with tempfile.TemporaryDirectory() as folder:
         features = FeatureCache(folder, progress=False).features(cut, patches, store.keys)
-    shared = {
+    shared: dict[str, Any] = {
         "data": PatchData(store, rng.uniform(8, 60, (n, 1)).astype("float32")),
         "training": TrainingConfig(batch_size=args.batch, augment="none"),
         "runtime": RuntimeConfig(),

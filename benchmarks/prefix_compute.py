@@ -16,6 +16,8 @@ losses and the errors of the pages left out are compared, with a bootstrap inter
 """
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As importing age_keras does; it is for all ways here.
@@ -48,7 +50,14 @@ from age_keras.prefix.compute import BATCH
 from age_keras.prefix.low_precision import in_low_precision, relative_error
 from age_keras.training.heads.linear import HeadSettings, LinearHeads
 
-BACKBONES = ("resnet50", "inception_v3", "inception_resnet_v2", "densenet121", "efficientnetv2_m", "tinyvit_5m")
+BACKBONES: tuple[str, ...] = (
+    "resnet50",
+    "inception_v3",
+    "inception_resnet_v2",
+    "densenet121",
+    "efficientnetv2_m",
+    "tinyvit_5m",
+)
 BACKBONES += ("mobilevit_xxs", "swinv2_tiny")
 
 
@@ -76,6 +85,13 @@ def settle(model: keras.Model, patches: np.ndarray) -> None:
         layer.momentum, layer.trainable = momentum, trainable
 
 
+def work(run: Callable, patches: np.ndarray) -> int:
+    """One pass over the patches, and how many they are."""
+    for x in run(patches):
+        np.asarray(x)
+    return len(patches)
+
+
 def measure(backbone: str, size: int, ratio: float, rounds: int) -> list:
     """One row of the table."""
     keras.backend.clear_session()
@@ -91,7 +107,7 @@ def measure(backbone: str, size: int, ratio: float, rounds: int) -> list:
         "mixed": tf.function(mixed.prefix, input_signature=signature, autograph=False),
     }
     features = {name: [np.asarray(tf.cast(x, tf.float32)) for x in run(patches)] for name, run in ways.items()}
-    timed = {name: lambda run=run: [np.asarray(x) for x in run(patches)] and len(patches) for name, run in ways.items()}
+    timed = {name: partial(work, run, patches) for name, run in ways.items()}
     seconds = {name: cpu for name, (_, cpu) in interleave(timed, rounds).items()}
     errors = [relative_error(features["float32"], features[name]) for name in ("fused", "bfloat16", "mixed")]
     times = [f"{1e3 * seconds[name]:.1f}" for name in ways]

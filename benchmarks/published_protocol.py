@@ -15,6 +15,7 @@ interval over writers of the difference, and with the median of the training wri
 """
 
 import os
+from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As importing age_keras does; it is for both ways here.
@@ -211,8 +212,8 @@ def in_full(args, samples, folder: Path) -> tuple[float, float]:
     for fold in np.unique(folds):
         held = folds == fold
         predictions[0, held] = table[~held].groupby("Writer")["Age"].median().median()
-        ways = [lambda h=held: plain_fold(args, samples, np.flatnonzero(~h), np.flatnonzero(h), folder)]
-        ways += [lambda h=held, f=fold, c=c: our_fold(c, samples, int(f), h, folder) for c in ours.values()]
+        ways = [partial(plain_fold, args, samples, np.flatnonzero(~held), np.flatnonzero(held), folder)]
+        ways += [partial(our_fold, config, samples, int(fold), held, folder) for config in ours.values()]
         for number, way in enumerate(ways, start=1):
             begin = time.process_time()
             predictions[number, held] = way()

@@ -44,7 +44,8 @@ def get_config() -> Config:
 def experiment(config: Config) -> Path:
     """Trains every seed and writes the report. Returns its path."""
     values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name != "split"}
-    return digits_mnist.experiment(digits_mnist.Config(data=f"emnist-{config.split}", **values), "digits_emnist")
+    values["data"] = f"emnist-{config.split}"
+    return digits_mnist.experiment(digits_mnist.Config(**values), "digits_emnist")
 
 
 if __name__ == "__main__":

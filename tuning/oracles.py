@@ -185,6 +185,8 @@ class DurableBayesian(Durable, BayesianOptimizationOracle):
 class DurableGrid(Durable, GridSearchOracle):
     """Every combination, the defaults first."""
 
+    _ordered_ids: Any
+
     def get_state(self) -> dict[str, Any]:
         order = self._ordered_ids
         names = order._memory

@@ -38,7 +38,8 @@ def from_dict(cls: type[C], values: dict[str, Any], name: str = "configuration")
     Raises:
         InputError: Names the first key that is unknown or missing, or whose value does not fit.
     """
-    fields = {field.name: field for field in dataclasses.fields(cls)}
+    declared: Any = cls
+    fields = {field.name: field for field in dataclasses.fields(declared)}
     for key in values:
         if key not in fields:
             raise InputError(f"{name}: unknown key `{key}`; it takes {', '.join(fields)}.")

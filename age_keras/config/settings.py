@@ -41,6 +41,7 @@ Positive = Annotated[float, Gt(0)]
 Seed = Annotated[int, Interval(ge=0, lt=2**31)]
 
 
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """Base of every configuration, a frozen dataclass. A list becomes a tuple, a text a path, where these are declared.
 
@@ -49,7 +50,8 @@ class Settings:
     """
 
     def __post_init__(self):
-        for name, kind in kinds(type(self)).items():
+        own: Any = type(self)
+        for name, kind in kinds(own).items():
             object.__setattr__(self, name, checked(name, getattr(self, name), kind))
 
     def refuse_unused(self, reason: str, *names: str) -> None:
@@ -64,8 +66,8 @@ class Settings:
         """
         for field in dataclasses.fields(self):
             if field.name in names:
-                made = field.default_factory is not dataclasses.MISSING
-                default, value = field.default_factory() if made else field.default, getattr(self, field.name)
+                make, value = field.default_factory, getattr(self, field.name)
+                default = field.default if make is dataclasses.MISSING else make()
                 if value != default:
                     raise InputError(
                         f"`{field.name}` has no effect {reason}: leave it at {default}. Received: {field.name}={value}."

@@ -6,6 +6,7 @@ differ in age, telling the sources apart looks like telling the ages, so each so
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,8 @@ def band_scores(
         average is NaN where a band does not define the metric.
     """
     bands = band_index(truth, edges)
-    result, resampled = {}, []
+    result: dict[str, dict[str, Any]] = {}
+    resampled = []
     for number, name in enumerate(band_names(edges)):
         rows = bands == number
         if not rows.any():

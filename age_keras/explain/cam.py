@@ -21,8 +21,8 @@ from age_keras.explain.attention import AttentionRollout
 from age_keras.explain.token_grid import cam_layers, fold_tokens, tapped
 from age_keras.models.heads import MEDIAN_COLUMN
 
-SIGNED = ("grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad")
-METHODS: tuple[str, ...] = get_args(Method)
+SIGNED: tuple[Method, ...] = ("grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad")
+METHODS: tuple[Method, ...] = get_args(Method)
 BATCH = 16
 YEARS = 10.0  # The age is divided by this where a formula takes exp(score), as Grad-CAM++ does.
 
@@ -71,7 +71,7 @@ class Explainer:
         self._rollout: AttentionRollout | None = None
 
     @property
-    def methods(self) -> tuple[str, ...]:
+    def methods(self) -> tuple[Method, ...]:
         """The methods that this model allows."""
         return METHODS if AttentionRollout.possible(self.model) else SIGNED
 

@@ -15,7 +15,7 @@ import numpy as np
 from tabulate import tabulate
 
 from age_keras.data.patches.ink import ink_mask
-from age_keras.explain.cam import SIGNED, Explainer
+from age_keras.explain.cam import SIGNED, Explainer, Method
 from age_keras.explain.page_figure import TITLES
 
 BLOCKS = 12  # Places across a patch, erased one after the other.
@@ -78,7 +78,7 @@ def faithfulness(
     explainer: Explainer,
     patches: np.ndarray,
     paper: np.ndarray | float | None = None,
-    methods: Sequence[str] = SIGNED,
+    methods: Sequence[Method] = SIGNED,
     seed: int = 0,
 ) -> list[Faithfulness]:
     """Tests methods on a model.

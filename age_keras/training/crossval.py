@@ -25,8 +25,8 @@ def fold_parts(study: Study) -> list[Part]:
     parts = []
     for number, folds in enumerate(repeats):
         for fold in np.unique(folds):
-            repeat = f"repeat{number + 1}" if number else ""
-            parts.append(_part(study, repeat, folds == fold, int(fold)))
+            name = f"repeat{number + 1}" if number else ""
+            parts.append(_part(study, name, folds == fold, int(fold)))
     return parts
 
 

@@ -249,7 +249,8 @@ def make_feed(
             else f"{phase.views} augmented copies a patch"
         )
         notes.append(f"While {what}: {copies}.")
-    shared = {"data": data, "training": training, "runtime": runtime, "seed": plan.config.seed, "views": phase.views}
+    shared: dict[str, Any] = {"data": data, "training": training, "runtime": runtime}
+    shared |= {"seed": plan.config.seed, "views": phase.views}
     features = None
     if plan.caches(phase):
         cache = FeatureCache(dtype=runtime.prefix_precision, computed_in=runtime.prefix_compute, say=notes.append)

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import keras
 import numpy as np
@@ -24,6 +25,7 @@ from age_keras.training.heads.linear import TrainedHead
 from age_keras.training.model_pool import ModelPool
 from age_keras.training.phases import PHASES, PhasePlan, patience
 
+Config = TypeVar("Config", bound=AgeConfig)
 CHOSEN_ON_SCORED = "Published protocol: the epoch was chosen on the pages that are scored, so the errors are too small."
 
 
@@ -210,6 +212,6 @@ def machine(config: AgeConfig) -> Iterator[Callable]:
         keras.config.set_dtype_policy(before)
 
 
-def with_backbone(config: AgeConfig, backbone: str) -> AgeConfig:
+def with_backbone(config: Config, backbone: str) -> Config:
     """The configuration of one of an experiment's backbones."""
     return replace(config, backbones=(backbone,))

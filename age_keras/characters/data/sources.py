@@ -1,7 +1,7 @@
 """Sets of characters by name: one way to load MNIST, EMNIST, scikit-learn's digits, IAM, or a folder per class."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from age_keras.characters.data.images import load_folder
 from age_keras.characters.data.splits import stratified_holdout
 from age_keras.errors import InputError
 
+Arrays = tuple[np.ndarray, np.ndarray]
 DIGITS = tuple("0123456789")
-IAM = {
+IAM: dict[str, tuple[Any, Any]] = {
     "iam-words": ("words", "writer"),
     "iam-lines": ("lines", "writer"),
     "iam-words-text": ("words", "text"),
@@ -129,7 +130,7 @@ def with_mnist_writers(characters: Characters, path: str | Path) -> tuple[Charac
     return characters.with_writers(writers), hsf
 
 
-def _mnist_by_keras():
+def _mnist_by_keras() -> tuple[Arrays, Arrays]:
     import keras
 
     try:
@@ -138,19 +139,19 @@ def _mnist_by_keras():
         raise InputError(f"Keras could not download MNIST ({error}). {_HOW_MNIST}") from error
 
 
-def _mnist_from_npz(path: Path):
+def _mnist_from_npz(path: Path) -> tuple[Arrays, Arrays]:
     file = read_npz(path, ("x_train", "y_train", "x_test", "y_test"))
     return (file["x_train"], file["y_train"]), (file["x_test"], file["y_test"])
 
 
-def _mnist_from_idx(folder: Path):
-    parts = []
-    for part in ("train", "t10k"):
+def _mnist_from_idx(folder: Path) -> tuple[Arrays, Arrays]:
+    def read(part: str) -> Arrays:
         images = find_idx(folder, f"{part}-images-idx3-ubyte")
         labels = find_idx(folder, f"{part}-labels-idx1-ubyte")
         if images is None or labels is None:
             raise InputError(
                 f"{folder} lacks MNIST's {part}-images-idx3-ubyte or {part}-labels-idx1-ubyte. {_HOW_MNIST}"
             )
-        parts.append((read_idx(images), read_idx(labels)))
-    return parts
+        return read_idx(images), read_idx(labels)
+
+    return read("train"), read("t10k")

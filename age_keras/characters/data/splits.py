@@ -1,7 +1,5 @@
 """Splitting a set of characters: hold-outs, folds by writer, and its training, validation and test parts."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from age_keras.characters.data.characters import Characters
@@ -9,7 +7,7 @@ from age_keras.errors import InputError
 from age_keras.folds import deal
 
 
-def stratified_holdout(labels: Sequence[int], size: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def stratified_holdout(labels: np.ndarray, size: int | float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Holds out a part that is stratified by class.
 
     Args:
@@ -36,7 +34,7 @@ def stratified_holdout(labels: Sequence[int], size: int | float, seed: int = 0) 
 
 
 def writer_holdout(
-    writers: Sequence[int], size: int | float, seed: int = 0, groups: Sequence[int] | None = None
+    writers: np.ndarray, size: int | float, seed: int = 0, groups: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Holds out all characters of some writers, so that no writer is in both parts.
 
@@ -81,7 +79,7 @@ def _cannot_hold_out(size: int | float, total: int) -> InputError:
     )
 
 
-def writer_folds(writers: Sequence[int], folds: int, seed: int = 0, groups: Sequence[int] | None = None) -> np.ndarray:
+def writer_folds(writers: np.ndarray, folds: int, seed: int = 0, groups: np.ndarray | None = None) -> np.ndarray:
     """Assigns the writers to folds, so that each writer's characters are in one fold only.
 
     Args:

@@ -175,5 +175,5 @@ def vary_stroke_width(images: np.ndarray, rng: np.random.Generator, fraction: fl
     thick, thin = (f(tall, cross).reshape(stacked.shape)[:, 1:-1] for f in (cv2.dilate, cv2.erode))
     ink = images.astype(np.float32)
     thicker, thinner = ink + (thick - ink) * amount, ink - (ink - thin) * (THINNEST * amount)
-    half, whole = (chosen < fraction / 2)[:, None, None], (chosen < fraction)[:, None, None]
+    half, whole = np.less(chosen, fraction / 2)[:, None, None], np.less(chosen, fraction)[:, None, None]
     return np.where(half, thicker, np.where(whole, thinner, ink)).astype(np.uint8)

@@ -46,7 +46,7 @@ def write_recogniser_report(
         if "test_single_view" in logits:
             once = accuracy(test.labels, logits["test_single_view"].argmax(axis=1))
             rows[seed] |= {"single_view_accuracy": once.value, "single_view_wrong": once.count - once.right}
-    singles = [row["accuracy"] for row in rows.values()]
+    singles = np.array([row["accuracy"] for row in rows.values()])
     mean, low, high = mean_interval(singles)
     together = {
         part: np.log(np.mean([calibration.softmax(logits[part]) for _, logits in seeds.values()], axis=0) + 1e-30)

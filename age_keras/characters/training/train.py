@@ -156,7 +156,7 @@ def learning_rate(schedule: str, peak: float, total_steps: int) -> float | Warmu
     return WarmupCosine(peak, total_steps, rise=0.15 if schedule == "one-cycle" else 0.02)
 
 
-class _WarmAverage:
+class _WarmAverage(keras.optimizers.Optimizer):
     """`ema_momentum` is a ceiling: at step t the decay is min(ceiling, (1 + t) / (10 + t)).
 
     With a constant decay the first weights, which are noise, stay in the average for thousands of steps. The rule is

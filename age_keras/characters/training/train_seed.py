@@ -1,6 +1,7 @@
 """One recogniser from one seed: built, trained, calibrated on held-out characters, and kept in a run's folder."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,7 +48,7 @@ def train_seed(
     if outputs.exists() and checkpoint.exists():
         with np.load(outputs) as file:
             return history, dict(file)
-    logits = {}
+    logits: dict[str, Any] = {}
     if test_time_augmentation:
         logits["test_single_view"] = predict_probabilities(logits_model(model), parts["test"].images)
         model = with_test_time_augmentation(model)
@@ -90,7 +91,9 @@ def train_fresh(
         The model, and one row per epoch.
     """
     model = fresh_recogniser(shape, train, seed)
-    files = {"state": run.file("state", f"{name}.npz"), "tensorboard": run.file("tensorboard", name)} if run else {}
+    files: dict[str, Any] = {}
+    if run:
+        files = {"state": run.file("state", f"{name}.npz"), "tensorboard": run.file("tensorboard", name)}
     return model, train_recogniser(model, train, validation, training, seed=seed, name=name, **files)
 
 

@@ -3,6 +3,7 @@
 import io
 import mmap
 import os
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +26,11 @@ class RowReader:
     """
 
     def __init__(self, array: np.ndarray):
-        self.array, self._file = array, None
+        self.array: Any = array
+        self._file: io.FileIO | None = None
         whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
-        if whole and array.filename and hasattr(os, "preadv"):
-            self._file = io.FileIO(array.filename)  # Closed with this object.
+        if whole and self.array.filename and hasattr(os, "preadv"):
+            self._file = io.FileIO(self.array.filename)  # Closed with this object.
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         out = np.empty((len(rows), *self.array.shape[1:]), self.array.dtype)
@@ -39,7 +41,7 @@ class RowReader:
                 self._read(int(rows[place]), out[place : place + 1])
         return out
 
-    def _read(self, row: int, target: np.ndarray) -> None:
+    def _read(self, row: int, target: Any) -> None:
         buffer = memoryview(target).cast("B")
         start, done = self.array.offset + row * len(buffer), 0
         while done < len(buffer):

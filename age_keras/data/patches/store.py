@@ -49,7 +49,7 @@ class PatchStore:
         >>> ages_of_patches = samples.table["Age"].to_numpy()[store.page]
     """
 
-    patches: np.memmap
+    patches: np.ndarray
     page: np.ndarray
     box: np.ndarray
     page_sizes: np.ndarray

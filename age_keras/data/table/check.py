@@ -107,7 +107,8 @@ def check_folder(
         return FolderCheck(pages, find_problems(dataclasses.replace(pages, missing=nothing)))
     hashes = pages.hashes()
     rows = [row for row, digest in enumerate(hashes) if digest]
-    unreadable = {row: "no permission" for row in np.flatnonzero(~pages.missing & ~pages.outside) if not hashes[row]}
+    present = np.flatnonzero(~pages.missing & ~pages.outside)
+    unreadable = {int(row): "no permission" for row in present if not hashes[row]}
 
     def reason(row: int) -> str | None:
         path = pages.root / pages.table["ImageID"][row]

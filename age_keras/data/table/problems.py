@@ -126,7 +126,7 @@ def _splits(pages: Gathered) -> Iterable[Problem]:
     moved = known.drop_duplicates().loc[lambda pairs: pairs["Writer"].duplicated(keep=False), "Writer"]
     for writer, theirs in known[known["Writer"].isin(moved)].groupby("Writer")["Split"]:
         counts = theirs.value_counts()
-        home = max(("train", "val", "test"), key=lambda name, counts=counts: counts.get(name, 0))
+        home = next(name for name in ("train", "val", "test") if counts.get(name, 0) == counts.max())
         examples.append(f"{writer} ({', '.join(name for name in ('train', 'val', 'test') if name in counts)})")
         reasons |= {int(row): f"its writer {writer} is in {home} too" for row in theirs.index[theirs != home]}
     message = _say(len(examples), "writer", "is|are in two splits or more, so that the test is not on unseen writers")

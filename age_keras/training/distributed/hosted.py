@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -75,7 +76,9 @@ class _Hosted:
         self.policy = get_policy(config.training.augment, config.training.strength)
         self.views = None if config.training.views in ("inf", "auto") else int(config.training.views)
         self.saved = load_state(state)
-        self.counters = self.saved[0] if self.saved else {"phase": 0, "epoch": 0, "best": math.inf, "history": []}
+        self.counters: dict[str, Any] = {"phase": 0, "epoch": 0, "best": math.inf, "history": []}
+        if self.saved:
+            self.counters = self.saved[0]
         self.best: list[np.ndarray] = self.saved[1]["best"] if self.saved else []
         self.phase: PhaseConfig | None = None
         self.model: AgeModel | None = None

@@ -65,8 +65,8 @@ def train_heads(
         A head for each part; None where this configuration's head is not linear in a frozen backbone's features.
     """
     if study.run is None or not can_batch(config):
-        heads = train_all_heads(study, [config], parts, pool)
-        return heads and heads[0]
+        alone = train_all_heads(study, [config], parts, pool)
+        return alone[0] if alone else None
     kept, key = study.run.file("state", f"{config.backbone}.heads.npz"), heads_key(study, config, parts)
     heads = load_heads(kept, key)
     if heads is None and (trained := train_all_heads(study, [config], parts, pool)):
