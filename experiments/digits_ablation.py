@@ -94,6 +94,7 @@ def experiment(config: Config) -> Path:
     chosen = variants(config)
     characters = load_characters(config.data, config.path)
     parts = split_parts(characters, config.validation, config.limit)
+    run = config.open("digits_ablation", characters.fingerprint)
 
     import keras
     import numpy as np
@@ -102,7 +103,6 @@ def experiment(config: Config) -> Path:
     from age_keras.characters.model.recogniser import predict_probabilities
     from age_keras.characters.training.train_seed import train_fresh
 
-    run = config.open("digits_ablation", characters.fingerprint)
     rows = {name: {} for name in chosen}
     for seed in config.seeds:
         for name, (shape, training) in chosen.items():

@@ -83,19 +83,17 @@ def experiment(config: Config, name: str = "digits_mnist") -> Path:
     """Trains every seed and writes the report. Returns the report's path."""
     characters = load_characters(config.data, config.path, writers=config.writers)
     parts = split_parts(characters, config.validation, config.limit)
+    shape = small_config() if config.size == "small" else config.model
+    run = config.open(name, characters.fingerprint, model=shape, size="usual")
 
+    from age_keras.characters.evaluation.recogniser_report import write_recogniser_report
     from age_keras.characters.model.recogniser import build_recogniser
     from age_keras.characters.training.train_seed import show_figures, train_seed
 
-    shape = small_config() if config.size == "small" else config.model
-    run = config.open(name, characters.fingerprint, model=shape, size="usual")
     seeds = {
         s: train_seed(run, shape, config.training, config.confidence, parts, s, config.test_time_augmentation)
         for s in config.seeds
     }
-
-    from age_keras.characters.evaluation.recogniser_report import write_recogniser_report
-
     model = build_recogniser(shape, classes=characters.classes, image_size=characters.images.shape[1])
     write_recogniser_report(run.path, parts, seeds, config.confidence, model.count_params())
     show_figures(run, run.path / "figures")

@@ -98,13 +98,13 @@ def experiment(config: Config) -> Path:
             raise InputError(f"There is no model {path}; train one with python -m experiments.digits_mnist.")
     characters = load_characters(config.data, config.path)
     parts = split_parts(characters, config.validation, config.limit)
+    run = config.open("digits_robust", characters.fingerprint)
 
     from age_keras.characters.evaluation.robustness_report import write_robustness_report
     from age_keras.characters.model.saving import load_recogniser
     from age_keras.characters.robustness.measure import measure
     from age_keras.characters.training.adversarial import train_robust
 
-    run = config.open("digits_robust", characters.fingerprint)
     robust, history = train_robust(
         run, config.model, config.training, config.adversary, config.confidence, parts, config.seed
     )

@@ -74,6 +74,7 @@ def experiment(config: Config) -> Path:
         train_rows = train_rows[stratified_holdout(train.labels, config.limit, config.seed)[1]]
         train = characters.take(train_rows)
     fold = writer_folds(train.writers, config.folds, config.seed, groups=train.labels)
+    run = config.open("digits_writers", characters.fingerprint)
 
     import pandas as pd
 
@@ -84,7 +85,6 @@ def experiment(config: Config) -> Path:
     from age_keras.characters.training.train_seed import train_fresh
     from age_keras.characters.training.writer_stage import staged_scores
 
-    run = config.open("digits_writers", characters.fingerprint)
     history, unseen, scores = [], np.zeros(len(train)), np.zeros((config.folds, len(test)))
     for k in range(config.folds):
         rest, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)

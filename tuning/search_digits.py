@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+from tyro.conf import Fixed, Suppress
 
 from age_keras.characters.config import CharacterRun, DataName, HeldOut, RecogniserConfig, RecogniserTraining
 from age_keras.characters.data.sources import load_characters
@@ -45,8 +46,8 @@ class DigitsSearchConfig(SearchSettings, CharacterRun):
     model: RecogniserConfig = field(default_factory=RecogniserConfig)
     training: RecogniserTraining = field(default_factory=RecogniserTraining)
     validation: HeldOut = 1 / 12
-    space: Literal["recogniser"] = "recogniser"
-    objective: Literal["error"] = "error"
+    space: Suppress[Fixed[Literal["recogniser"]]] = "recogniser"
+    objective: Suppress[Fixed[Literal["error"]]] = "error"
     seed: Seed = 0
 
 

@@ -3,8 +3,6 @@
 import dataclasses
 import importlib.util
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -61,14 +59,6 @@ def test_what_cannot_be_is_said_before_anything_is_trained(tmp_path, capsys, fla
         assert run_experiment(file.get_config, file.experiment, argv) == 2
         assert named in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_flags_are_read_and_checked_without_tensorflow():
-    names = [f"experiments.digits_{n}" for n in ("ablation", "emnist", "mnist", "robust", "writers")]
-    code = f"import sys, tuning.search_digits, {', '.join(names)}\n"
-    code += "".join(f"{name}.get_config()\n" for name in names) + "tuning.search_digits.DigitsSearchConfig()\n"
-    code += "sys.exit(bool({'tensorflow', 'keras', 'keras_tuner', 'sklearn'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_convolutions_at_full_resolution_and_stages_by_flags(tmp_path):
