@@ -37,7 +37,7 @@ from age_keras.data.patches.store import PatchStore
 from age_keras.data.table.samples import Samples, read_samples
 
 A4_AT_200_DPI = (1654, 2339)
-SETTINGS = PageSettings(blank="none")
+SETTINGS = PageSettings(image_size=None, blank="none")
 
 
 def make_pages(folder: Path, count: int) -> None:

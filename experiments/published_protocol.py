@@ -22,7 +22,7 @@ def get_config() -> CrossValidationConfig:
     return CrossValidationConfig(
         backbones=STUDY,
         model=ModelConfig(preprocessing="published", dropout=0.5, loss="mse"),
-        pages=PageSettings(blank="published", channels=3),
+        pages=PageSettings(image_size=None, blank="published", channels=3),
         training=TrainingConfig(
             frozen=PhaseConfig(epochs=50, learning_rate=1e-3),
             fine_tune=PhaseConfig(epochs=10, learning_rate=1e-4, unfreeze=1.0),

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from age_keras.cli import run_experiment
 from age_keras.config.age import HoldoutConfig
-from age_keras.config.pages import PageSettings
 from experiments.vit import TRANSFORMER_TRAINING
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ def get_config() -> VariantsConfig:
     """Four families at 224 px."""
     return VariantsConfig(
         backbones=("tinyvit_5m", "fastervit_0", "convnextv2_atto", "vit_tiny_16"),
-        pages=PageSettings(image_size=224),
         training=TRANSFORMER_TRAINING,
     )
 

@@ -17,7 +17,7 @@ def main(
     views: int = 5,
     seed: int = 0,
     labels: Path | None = None,
-    image_size: int | None = None,
+    image_size: int = 224,
 ) -> None:
     """Writes a contact sheet of patches and their augmented views, to look at before training.
 
@@ -30,7 +30,7 @@ def main(
         views: Number of augmented views of each patch.
         seed: Seed of the pages, the patches and the views.
         labels: The labels file, if it is not in the folder.
-        image_size: Side that patches are resized to, in pixels. Defaults to that of the patches, 400.
+        image_size: Side that patches are resized to, in pixels. Defaults to that of the experiments, 224.
     """
     if patches < 1 or views < 1:
         raise InputError(f"--patches and --views must be at least 1. Received: {patches} and {views}.")

@@ -199,7 +199,7 @@ class AgeConfig(Settings):
     skip_bad: bool = False
     backbones: Annotated[tuple[str, ...], MinLen(1), Distinct] = ("resnet50",)
     model: ModelConfig = field(default_factory=ModelConfig)
-    pages: PageSettings = field(default_factory=lambda: PageSettings(image_size=224))
+    pages: PageSettings = field(default_factory=PageSettings)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     bands: tuple[Count, ...] = BAND_EDGES

@@ -19,24 +19,24 @@ class PageSettings(Settings):
     """How pages become patches.
 
     Args:
-        shorter_side: the page is scaled so that its shorter side has this many pixels; `None` keeps the scan's own
-            resolution (where scale carries meaning) and fills up with paper colour to whole patches instead of
-            cutting down. Defaults to 800.
-        patch_size: side of a patch, in pixels of the scaled page. A side of the page that is shorter is filled up
-            with paper colour. Defaults to 400.
-        stride: step between patches, in pixels. Defaults to 200.
-        image_size: side that a patch is resized to (bicubic, antialiased) before it is stored. Defaults to
-            `patch_size`.
+        shorter_side: Number of pixels to which the page's shorter side is scaled. `None` keeps the resolution of the
+            scan (where scale carries meaning) and pads with paper colour to whole patches instead of cropping.
+            Defaults to 800.
+        patch_size: Side of a patch, in pixels of the scaled page. A shorter side of the page is padded with paper
+            colour. Defaults to 400.
+        stride: Step between patches, in pixels. Defaults to 200.
+        image_size: Side to which a patch is resized (bicubic, antialiased) before it is stored, in pixels. `None`
+            keeps `patch_size`. Defaults to 224.
         channels: 1 (grey) or 3 (RGB). Defaults to 1.
-        blank: which patches are left out: `ink`, those with less than `min_ink`; `published`, those whose mean of
-            pixels / 255 is not over 0.0054, that is black ones (white paper stays); `none`. Defaults to `ink`.
-        min_ink: smallest fraction of dark pixels (Otsu over the page) in a patch, from 0 to 1. Defaults to 0.005.
+        blank: Which patches are left out: `ink`, those with less ink than `min_ink`; `published`, those whose mean of
+            pixels / 255 is at most 0.0054, which are black ones (white paper stays); or `none`. Defaults to `ink`.
+        min_ink: Smallest fraction of dark pixels (Otsu over the page) in a patch. Defaults to 0.005.
     """
 
     shorter_side: Side | None = 800
     patch_size: Side = 400
     stride: Side = 200
-    image_size: Annotated[int, Interval(ge=1, le=4096)] | None = None
+    image_size: Annotated[int, Interval(ge=1, le=4096)] | None = 224
     channels: Literal[1, 3] = 1
     blank: Literal["ink", "published", "none"] = "ink"
     min_ink: Fraction = 0.005

@@ -49,7 +49,7 @@ def test_without_data(tmp_path):
 
 
 def test_more_patches_than_pages_come_from_all_pages(folder):
-    settings = PageSettings(patch_size=400, stride=50)
+    settings = PageSettings(image_size=None, patch_size=400, stride=50)
     patches, captions = choose_patches(folder, None, settings, 5, seed=0)
     assert patches.shape == (5, 400, 400, 1)
     assert len(set(captions)) == 3

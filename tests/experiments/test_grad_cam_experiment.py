@@ -17,7 +17,7 @@ from age_keras.run.bundle import save_bundle
 from experiments.grad_cam import experiment, get_config
 from experiments.grad_cam_report import best_and_worst
 
-SETTINGS = PageSettings(shorter_side=64, patch_size=32, stride=32)
+SETTINGS = PageSettings(image_size=None, shorter_side=64, patch_size=32, stride=32)
 
 
 def predictions(ages, answers, writers):

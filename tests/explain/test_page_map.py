@@ -21,7 +21,7 @@ from age_keras.explain.page_html import write_html
 from age_keras.models.age import build_age_model
 from age_keras.run.bundle import save_bundle
 
-SETTINGS = PageSettings(shorter_side=96, patch_size=48, stride=24)
+SETTINGS = PageSettings(image_size=None, shorter_side=96, patch_size=48, stride=24)
 
 
 def ink_counter():
@@ -88,7 +88,7 @@ def test_a_page_smaller_than_a_patch_is_filled_up(explainer, tmp_path):
     pixels = np.full((30, 40), 240, np.uint8)
     pixels[10:20, 5:35] = 0
     Image.fromarray(pixels).save(tmp_path / "small.png")
-    settings = PageSettings(shorter_side=None, patch_size=48, stride=24)
+    settings = PageSettings(image_size=None, shorter_side=None, patch_size=48, stride=24)
     found = explain_page(explainer, tmp_path / "small.png", settings)
     assert page_picture(found, settings).width > 40
     assert np.asarray(tinted_scan(found, settings)).shape == (30, 40, 3)

@@ -174,7 +174,7 @@ def test_a_truncated_file_is_an_error_not_a_half_black_page(tmp_path, name):
     path = saved(tmp_path, scribble(), name, **options)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=f"{name} (cannot be decoded|is not)"):
-        cut_page(path, PageSettings())
+        cut_page(path, PageSettings(image_size=None))
 
 
 def published_patches(path) -> np.ndarray:
@@ -191,9 +191,9 @@ def published_patches(path) -> np.ndarray:
 @pytest.mark.parametrize("size", [(700, 900), (900, 700), (500, 500), (1000, 431), (2480, 3508)])
 def test_patches_are_exactly_the_published_ones(tmp_path, size):
     path = saved(tmp_path, scribble(*size), "a.png")
-    page = cut_page(path, PageSettings(channels=3, blank="published"))
+    page = cut_page(path, PageSettings(image_size=None, channels=3, blank="published"))
     np.testing.assert_array_equal(page.patches, published_patches(path))
-    grey = cut_page(path, PageSettings(blank="none"))
+    grey = cut_page(path, PageSettings(image_size=None, blank="none"))
     np.testing.assert_array_equal(grey.patches[..., 0], page.patches[..., 0])
 
 
@@ -206,7 +206,7 @@ def test_patches_are_exactly_the_published_ones(tmp_path, size):
     share=st.floats(0.1, 1),
 )
 def test_tiles_always_cover_the_page_exactly(width, height, shorter, patch, share):
-    chosen = PageSettings(shorter_side=shorter, patch_size=patch, stride=max(1, int(patch * share)))
+    chosen = PageSettings(image_size=None, shorter_side=shorter, patch_size=patch, stride=max(1, int(patch * share)))
     resampled, filled = scaled_size(width, height, chosen)
     for side, whole in zip(resampled, filled, strict=True):
         assert whole >= patch
@@ -219,7 +219,7 @@ def test_tiles_always_cover_the_page_exactly(width, height, shorter, patch, shar
 
 def test_boxes_say_where_a_patch_stands(tmp_path):
     path = saved(tmp_path, scribble(), "a.png")
-    page = cut_page(path, PageSettings(blank="none"))
+    page = cut_page(path, PageSettings(image_size=None, blank="none"))
     whole = np.asarray(decode_page(path).resize(page.size, Image.Resampling.LANCZOS))
     for patch, (x, y, w, h) in zip(page.patches, page.boxes, strict=True):
         np.testing.assert_array_equal(patch[..., 0], whole[y : y + h, x : x + w])
@@ -238,7 +238,7 @@ def test_image_size_resizes_each_patch_with_antialiasing(tmp_path):
 
 def test_own_resolution_keeps_every_pixel_and_fills_up_with_paper(tmp_path):
     path = saved(tmp_path, scribble(500, 300, lines=[100, 200]), "a.png")
-    page = cut_page(path, PageSettings(shorter_side=None, blank="none"))
+    page = cut_page(path, PageSettings(image_size=None, shorter_side=None, blank="none"))
     assert page.size == (600, 400)
     original, paper = np.asarray(decode_page(path)), 236
     np.testing.assert_array_equal(page.patches[0, :300, :, 0], original[:, :400])
@@ -248,7 +248,7 @@ def test_own_resolution_keeps_every_pixel_and_fills_up_with_paper(tmp_path):
 
 def test_a_page_smaller_than_a_patch_lies_on_its_own_paper(tmp_path):
     path = saved(tmp_path, scribble(120, 80, lines=[40]), "a.png")
-    page = cut_page(path, PageSettings(shorter_side=80))
+    page = cut_page(path, PageSettings(image_size=None, shorter_side=80))
     assert page.size == (400, 400)
     assert page.patches.shape == (1, 400, 400, 1)
     assert np.median(page.patches) > 230
@@ -256,12 +256,13 @@ def test_a_page_smaller_than_a_patch_lies_on_its_own_paper(tmp_path):
 
 def test_blank_paper_is_dropped_by_ink(tmp_path):
     path = saved(tmp_path, scribble(800, 1600, lines=range(60, 360, 60)), "a.png")
-    page = cut_page(path, PageSettings())
+    page = cut_page(path, PageSettings(image_size=None))
     assert set(page.boxes[:, 1]) == {0, 200}  # written on its upper quarter
     assert not page.blank
-    assert len(cut_page(path, PageSettings(blank="none")).patches) == 21
-    assert len(cut_page(path, PageSettings(blank="published")).patches) == 21  # the published filter keeps white paper
-    strict = cut_page(path, PageSettings(min_ink=0.9))
+    assert len(cut_page(path, PageSettings(image_size=None, blank="none")).patches) == 21
+    # The published filter keeps white paper.
+    assert len(cut_page(path, PageSettings(image_size=None, blank="published")).patches) == 21
+    strict = cut_page(path, PageSettings(image_size=None, min_ink=0.9))
     assert strict.blank
     assert len(strict.patches) == 1
 
@@ -269,7 +270,7 @@ def test_blank_paper_is_dropped_by_ink(tmp_path):
 def test_the_published_filter_drops_black_patches(tmp_path):
     pixels = np.full((800, 800), 240, np.uint8)
     pixels[:, 400:] = 0
-    page = cut_page(saved(tmp_path, Image.fromarray(pixels), "a.png"), PageSettings(blank="published"))
+    page = cut_page(saved(tmp_path, Image.fromarray(pixels), "a.png"), PageSettings(image_size=None, blank="published"))
     assert set(page.boxes[:, 0]) == {0, 200}
 
 
@@ -280,7 +281,7 @@ def test_a_blank_page_keeps_one_patch_and_says_so(tmp_path, kind):
         pixels = np.random.default_rng(0).normal(225, 6, (800, 800)).clip(0, 255)
     if kind == "shaded":
         pixels = np.tile(np.linspace(205, 240, 800), (800, 1))
-    page = cut_page(saved(tmp_path, Image.fromarray(pixels.astype(np.uint8)), "a.png"), PageSettings())
+    page = cut_page(saved(tmp_path, Image.fromarray(pixels.astype(np.uint8)), "a.png"), PageSettings(image_size=None))
     assert page.blank
     assert len(page.patches) == 1
     assert not ink_mask(pixels.astype(np.uint8)[..., None]).any()
@@ -289,7 +290,7 @@ def test_a_blank_page_keeps_one_patch_and_says_so(tmp_path, kind):
 def test_faint_pencil_is_ink(tmp_path):
     page = np.asarray(scribble(800, 800, lines=[100, 200, 300])).astype(np.float32)
     pencil = (236 + (page - 236) * 0.3).astype(np.uint8)
-    found = cut_page(saved(tmp_path, Image.fromarray(pencil), "a.png"), PageSettings())
+    found = cut_page(saved(tmp_path, Image.fromarray(pencil), "a.png"), PageSettings(image_size=None))
     assert not found.blank
     assert set(found.boxes[:, 1]) == {0, 200}
 
@@ -297,7 +298,7 @@ def test_faint_pencil_is_ink(tmp_path):
 def test_a_narrow_strip_is_refused(tmp_path):
     path = saved(tmp_path, Image.new("L", (9000, 8), 255), "strip.png")
     with pytest.raises(InputError, match=r"strip\.png is 9000 x 8 px, too narrow a strip to scale to a page"):
-        cut_page(path, PageSettings())
+        cut_page(path, PageSettings(image_size=None))
 
 
 @pytest.mark.parametrize(
@@ -331,4 +332,4 @@ def test_the_key_changes_with_what_changes_pixels():
         )
     }
     assert len(keys) == 6
-    assert PageSettings(image_size=400).key == PageSettings().key
+    assert PageSettings(image_size=400).key == PageSettings(image_size=None).key

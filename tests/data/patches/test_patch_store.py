@@ -26,7 +26,7 @@ from age_keras.data.table.samples import Samples
 from age_keras.errors import InputError
 from age_keras.files import cache_dir
 
-SETTINGS = PageSettings(shorter_side=60, patch_size=40, stride=20, blank="none")
+SETTINGS = PageSettings(image_size=None, shorter_side=60, patch_size=40, stride=20, blank="none")
 
 
 def write_page(path: Path, seed: int) -> None:
@@ -141,7 +141,12 @@ def test_a_file_that_a_copy_with_the_same_size_and_time_replaces_is_seen(tmp_pat
 @pytest.mark.parametrize("change", [{"stride": 10}, {"shorter_side": 80}, {"channels": 3}, {"image_size": 20}])
 def test_another_setting_is_another_store(samples, change):
     first = cut(samples)
-    other = cut(samples, PageSettings(**{"shorter_side": 60, "patch_size": 40, "stride": 20, "blank": "none"} | change))
+    other = cut(
+        samples,
+        PageSettings(
+            **{"image_size": None, "shorter_side": 60, "patch_size": 40, "stride": 20, "blank": "none"} | change
+        ),
+    )
     assert other.path != first.path
     assert not set(other.keys) & set(first.keys)
     assert other.patches.shape[1:] == (change.get("image_size", 40),) * 2 + (change.get("channels", 1),)
@@ -193,7 +198,7 @@ def test_nothing_but_bad_pages_is_an_error(samples):
 
 def test_blank_pages_are_recorded(samples):
     Image.new("L", (70, 90), 250).save(samples.paths[4])
-    store = cut(samples, PageSettings(shorter_side=60, patch_size=40, stride=20))
+    store = cut(samples, PageSettings(image_size=None, shorter_side=60, patch_size=40, stride=20))
     assert store.blank == ["p004.png"]
     assert (store.page == 4).sum() == 1
 

@@ -30,7 +30,7 @@ from age_keras.predictions.table import write_predictions
 from age_keras.run.bundle import save_bundle
 
 SIDE = 60
-SETTINGS = PageSettings(shorter_side=120, patch_size=SIDE, stride=SIDE)
+SETTINGS = PageSettings(image_size=None, shorter_side=120, patch_size=SIDE, stride=SIDE)
 PAGES = 14
 
 
