@@ -5,10 +5,10 @@
 
 The same command on every machine, with its own --index and the same data and runs folders (a network file system). The
 result is that of one machine on the whole batches, whose size must be a multiple of the number of hosts (of their
-GPUs, where they have more than one each). Both phases run their epochs at a constant learning rate; the best epoch on
-the validation part is kept. Killed, the same commands on all machines go on from the last whole epoch. The first host
-writes the report. Folds, backbones and trials spread better as trainings of their own: docs/scaling.md says when this
-pays.
+GPUs, where they have more than one each). Phases, learning rates, early stopping and augmented copies are those of the
+other experiments; the frozen layers are computed in every step, and what hosts cannot do is refused. Re-run the same
+commands on all machines to resume from the last whole epoch. The first host writes the report. Folds, backbones and
+trials spread better as trainings of their own: docs/scaling.md says when this pays.
 """
 
 import sys
@@ -20,36 +20,15 @@ from annotated_types import Interval, MinLen
 from tyro.conf import Fixed, Suppress
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import HoldoutConfig, PhaseConfig, SerialRuntime, TrainingConfig
-from age_keras.config.settings import AtLeastOne, Count, Distinct
+from age_keras.config.age import HoldoutConfig, SerialRuntime, TrainingConfig
+from age_keras.config.settings import Count, Distinct
 from age_keras.errors import InputError
 
 
 @dataclass(frozen=True)
-class HostsPhase(PhaseConfig):
-    """A phase on several hosts: all of its epochs, at a constant learning rate, the same for all layers."""
-
-    schedule: Suppress[Fixed[Literal["constant"]]] = "constant"
-    warmup: Suppress[Fixed[Literal[0]]] = 0
-    layer_decay: Suppress[Fixed[Annotated[float, Interval(ge=1, le=1)]]] = 1.0
-    stop_patience: Suppress[Fixed[Literal[10]]] = 10
-    plateau_patience: Suppress[Fixed[Literal[5]]] = 5
-    plateau_factor: Suppress[Fixed[Annotated[float, Interval(ge=0.1, le=0.1)]]] = 0.1
-
-
-@dataclass(frozen=True)
 class HostsTraining(TrainingConfig):
-    """The protocol on several hosts.
+    """The protocol on several hosts: without mixed batches, weights for rare ages and heads of several folds."""
 
-    Args:
-        frozen: The first phase, in which the backbone is frozen.
-        fine_tune: The second phase, which continues from the best epoch of the first.
-        views: Number of augmented copies of each patch, used in turn. Defaults to `inf`, a new copy in each epoch.
-    """
-
-    frozen: HostsPhase = field(default_factory=lambda: HostsPhase(epochs=50, learning_rate=1e-3))
-    fine_tune: HostsPhase = field(default_factory=lambda: HostsPhase(epochs=10, learning_rate=1e-4, unfreeze=0.25))
-    views: AtLeastOne | Literal["inf"] = "inf"
     mix: Suppress[Fixed[Literal["none"]]] = "none"
     rare_ages: Suppress[Fixed[Literal["none"]]] = "none"
     batched_heads: Suppress[Fixed[Literal[False]]] = False
@@ -57,13 +36,14 @@ class HostsTraining(TrainingConfig):
 
 @dataclass(frozen=True)
 class HostsRuntime(SerialRuntime):
-    """The machines: each trains in float32 from pixels, and saves after each epoch.
+    """The machines: each trains from pixels, and saves after each epoch.
 
     Args:
+        precision: `float32`, or `mixed_bfloat16` (TPUs, newer GPUs and CPUs). Defaults to `float32`.
         tensorboard: Whether TensorBoard logs are written. Defaults to True.
     """
 
-    precision: Suppress[Fixed[Literal["float32"]]] = "float32"
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
     xla: Suppress[Fixed[Literal[False]]] = False
     strategy: Suppress[Fixed[Literal["none"]]] = "none"
     prefix_cache: Suppress[Fixed[Literal[True]]] = True
@@ -113,8 +93,7 @@ def get_config() -> MultiHostConfig:
 
 def experiment(config: MultiHostConfig) -> Path:
     from age_keras.evaluation.report.write import write_report
-    from age_keras.training.distributed.hosted import train_hosted
-    from age_keras.training.distributed.multi_host import join_hosts
+    from age_keras.training.distributed.multi_host import join_hosts, train_hosted
     from age_keras.training.holdout import holdout_part
     from age_keras.training.one_training import gather, record_training
     from age_keras.training.study import open_study

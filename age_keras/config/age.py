@@ -31,8 +31,8 @@ class PhaseConfig(Settings):
             Defaults to 0.
         optimizer: `adam`, `adamw` (with `weight_decay`) or `sgd` (with Nesterov momentum 0.9). Defaults to `adam`.
         schedule: `plateau` (the learning rate is multiplied by `plateau_factor` after `plateau_patience` epochs
-            without progress), `cosine` (half a cosine to zero at the end of the last
-            epoch; each epoch has the rate of its start) or `constant`. Defaults to `plateau`.
+            without progress), `cosine` (half a cosine to zero at the end of the last epoch; each epoch has the rate of
+            its start) or `constant`. Defaults to `plateau`.
         weight_decay: Weight decay of `adamw`. Defaults to 0.
         warmup: Number of epochs in which the learning rate rises linearly from a tenth. Defaults to 0.
         layer_decay: Factor on the learning rate for each block further from the head (BEiT, arXiv:2106.08254, uses
@@ -93,7 +93,7 @@ class TrainingConfig(Settings):
             Defaults to `none`.
         batched_heads: Whether the first phase of all folds trains as one batched model, which is many times faster
             and makes the folds share their batches. Applies where that phase is a linear head trained by Adam without
-            warm-up, clipping, mixing or a cosine; otherwise the folds train one by one. Defaults to False.
+            clipping or mixing; otherwise the folds train one by one. Defaults to False.
     """
 
     frozen: PhaseConfig = field(default_factory=lambda: PhaseConfig(epochs=50, learning_rate=1e-3))

@@ -240,15 +240,8 @@ def make_feed(
         others: Rows of the patches that are validated and predicted.
         notes: Gets sentences for the report: on the views, and on features that are not exact.
     """
-    training, runtime, unfreeze = plan.config.training, plan.config.runtime, phase.settings.unfreeze
-    if training.augment != "none":
-        what = f"unfreezing {unfreeze:.0%} of the layers" if unfreeze else "training the head"
-        copies = (
-            "a new augmented copy of every patch each epoch"
-            if phase.views is None
-            else f"{phase.views} augmented copies a patch"
-        )
-        notes.append(f"While {what}: {copies}.")
+    training, runtime = plan.config.training, plan.config.runtime
+    notes += plan.views_notes(phase)
     shared: dict[str, Any] = {"data": data, "training": training, "runtime": runtime}
     shared |= {"seed": plan.config.seed, "views": phase.views}
     features = None

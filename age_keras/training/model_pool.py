@@ -61,6 +61,11 @@ class ReusableModel:
             self._cuts[ratio] = cut_model(self.age.trained)
         return self._cuts[ratio]
 
+    def optimizer(self, phase: PhaseConfig, track: bool) -> keras.optimizers.Optimizer:
+        """The optimizer of a phase with its layers' own learning rates; see `build_optimizer`."""
+        rates = layer_rates(backbone_layers(self.age.trained), self.age.spec.cut_points, phase.layer_decay)
+        return build_optimizer(phase, rates, track)
+
     def compile(self, model: keras.Model, config: AgeConfig, phase: PhaseConfig, steps_at_once: int) -> None:
         """Compiles a part of a cut, or only resets its optimizer where it is traced already, see `PhasePlan`."""
         key = (
@@ -71,9 +76,8 @@ class ReusableModel:
         if known == key:
             assign(model.optimizer.variables, slots)
             return
-        rates = layer_rates(backbone_layers(self.age.trained), self.age.spec.cut_points, phase.layer_decay)
         model.compile(
-            optimizer=build_optimizer(phase, rates, track=config.runtime.strategy == "none"),
+            optimizer=self.optimizer(phase, track=config.runtime.strategy == "none"),
             loss=HEADS[config.model.head].loss(config.model.loss),
             metrics=[AgeError(config.model.head)],
             jit_compile=config.runtime.xla,

@@ -101,6 +101,15 @@ class PhasePlan:
         following = [each for each in self.phases if each.number > phase.number]
         return following[0] if following and self.caches(following[0]) else None
 
+    def views_notes(self, phase: Phase) -> list[str]:
+        """What the report says of a phase's views: a sentence where patches are augmented."""
+        if self.config.training.augment == "none":
+            return []
+        ratio = phase.settings.unfreeze
+        what = f"unfreezing {ratio:.0%} of the layers" if ratio else "training the head"
+        anew = "a new augmented copy of every patch each epoch"
+        return [f"While {what}: {anew if phase.views is None else f'{phase.views} augmented copies a patch'}."]
+
     def compile(self, model: keras.Model, phase: Phase, steps_at_once: int = 1) -> None:
         """Compiles what a phase fits, with an optimizer that has not made a step.
 

@@ -42,9 +42,9 @@ ABSENT = [
     *(("heads", flags) for flags in (["--model.head", "corn"], ["--model.loss", "mse"], ["--training.mix", "c_mixup"])),
     ("multi_host", ["--runtime.precision", "mixed_float16"]),
     ("multi_host", ["--runtime.xla"]),
-    ("multi_host", ["--training.fine-tune.layer-decay", "0.7"]),
-    ("multi_host", ["--training.frozen.schedule", "cosine"]),
     ("multi_host", ["--training.batched-heads"]),
+    ("multi_host", ["--training.mix", "c_mixup"]),
+    ("multi_host", ["--runtime.no-prefix-cache"]),
 ]
 
 

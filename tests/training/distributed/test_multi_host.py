@@ -9,11 +9,19 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from multi_host_script import build, data
 
+from age_keras.config.age import AgeConfig, PhaseConfig, RuntimeConfig, TrainingConfig
+from age_keras.config.model import ModelConfig
+from age_keras.data.table.samples import Samples
 from age_keras.errors import InputError
+from age_keras.training.distributed import multi_host
 from age_keras.training.distributed.devices import share
-from age_keras.training.distributed.multi_host import train_on_hosts
+from age_keras.training.distributed.multi_host import train_hosted, train_on_hosts
+from age_keras.training.feeds import PatchData
+from age_keras.training.protocol import Part, train
+from age_keras.training.study import Study
 from tuning.cluster.supervisor import free_port
 
 SCRIPT = Path(__file__).parents[2] / "support" / "multi_host_script.py"
@@ -49,6 +57,64 @@ def test_a_host_with_two_devices_equals_one(tmp_path):
     with np.load(tmp_path / "two.npz") as file:
         for expected, name in zip(one, file.files, strict=True):
             np.testing.assert_allclose(file[name], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def study(inked_pages):
+    table, store = inked_pages(24, 2)
+    config = AgeConfig(
+        backbones=("resnet10",),
+        model=ModelConfig(weights="none", batch_norm="inference", dropout=0.3),
+        training=TrainingConfig(
+            frozen=PhaseConfig(4, 0.5, plateau_patience=1, stop_patience=2),
+            fine_tune=PhaseConfig(3, 1e-2, 0.5, schedule="cosine", warmup=1, layer_decay=0.5, clip_norm=1.0),
+            batch_size=16,
+        ),
+        runtime=RuntimeConfig(prefix_cache=False),
+    )
+    data = PatchData(store, table["Age"].to_numpy(np.float32)[store.page][:, None])
+    return Study(config, None, Samples(None, table), data, False)
+
+
+ROWS = np.arange(24)
+PART = Part("", ROWS < 16, (ROWS >= 16) & (ROWS < 20), ROWS >= 20)
+
+
+def hosted(study, state):
+    return train_hosted(study, PART, tf.distribute.get_strategy(), ["127.0.0.1:1"], 0, state)
+
+
+def test_a_host_alone_trains_what_every_experiment_trains(study, tmp_path):
+    """Views, order, schedules, layer decay, clipping and early stopping mean the same."""
+    expected = train(study.config, study.data, study.table, PART, progress=False)
+    trained = hosted(study, tmp_path / "state.npz")
+    columns = ["phase", "epoch", "loss", "val_mae", "learning_rate"]
+    pd.testing.assert_frame_equal(
+        trained.history[columns].reset_index(drop=True), expected.history[columns].reset_index(drop=True), rtol=1e-3
+    )
+    assert trained.history["learning_rate"].nunique() > 3
+    np.testing.assert_allclose(trained.pages["Prediction"], expected.pages["Prediction"], rtol=1e-3)
+    assert trained.notes == expected.notes != []
+
+
+def test_a_killed_host_resumes_and_ends_the_same(study, tmp_path, monkeypatch):
+    whole = hosted(study, tmp_path / "whole.npz")
+    save, saved = multi_host.save_state, []
+
+    def killed(*state):
+        save(*state)
+        saved.append(1)
+        if len(saved) in (2, len(whole.history)):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(multi_host, "save_state", killed)
+    for _ in range(2):  # In the first phase, and after the last epoch.
+        with pytest.raises(KeyboardInterrupt):
+            hosted(study, tmp_path / "state.npz")
+    again = hosted(study, tmp_path / "state.npz")
+    assert len(saved) == len(whole.history)
+    pd.testing.assert_frame_equal(again.history, whole.history)
+    pd.testing.assert_frame_equal(again.pages, whole.pages)
 
 
 COMMAND = (
