@@ -6,7 +6,9 @@ but the command that runs, so `age-keras evaluate` never waits for TensorFlow.
 """
 
 import ast
+import functools
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ import tyro
 
 import age_keras
 from age_keras.config.age import AgeConfig
+from age_keras.config.settings import checked, kinds
 from age_keras.errors import InputError
 
 # TensorFlow's start-up remarks would bury what a command says. A user who wants them sets the variable.
@@ -54,8 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(function: Callable, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Calls a typed function from the command line: its parameters become flags (tyro). See `exit_code`."""
-    return exit_code(lambda: tyro.cli(function, args=argv, prog=prog), prog)
+    """Calls a typed function from the command line: its parameters become flags (tyro). See `exit_code`.
+
+    The annotation of a parameter says what it allows, as in `age_keras.config.settings`.
+    """
+
+    @functools.wraps(function)
+    def checking(*args, **kwargs):
+        rules, given = kinds(function), inspect.signature(function).bind(*args, **kwargs).arguments
+        flags = {name: f"--{name.replace('_', '-')}" for name in given}
+        return function(**{name: checked(flags[name], value, rules[name]) for name, value in given.items()})
+
+    return exit_code(lambda: tyro.cli(checking, args=argv, prog=prog), prog)
 
 
 def run_experiment(get_config: Callable, experiment: Callable, argv: Sequence[str] | None = None) -> int:

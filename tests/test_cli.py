@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from annotated_types import Interval
 
 from age_keras import cli
 from age_keras.errors import InputError
@@ -47,6 +49,15 @@ def test_input_error_is_one_line_and_exit_code_2(capsys):
     captured = capsys.readouterr()
     assert captured.err == "age-keras x: error: labels.csv has no column Age: add it.\n"
     assert captured.out == ""
+
+
+@pytest.mark.parametrize("value", ["0", "5"])
+def test_a_parameter_outside_of_its_annotation_is_named(value, capsys):
+    def command(layers: Annotated[int, Interval(ge=1, le=4)] = 2) -> None:
+        raise AssertionError
+
+    assert cli.run(command, ["--layers", value]) == 2
+    assert f"`--layers` must be a whole number in [1, 4]. Received: --layers={value}." in capsys.readouterr().err
 
 
 def test_interrupt_says_how_to_go_on(capsys):

@@ -1,9 +1,12 @@
 """Audit whether a run's model reads the writing, or margins, paper, lines, scanner marks or the file."""
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
+from annotated_types import Ge
 
+from age_keras.config.settings import Seed
 from age_keras.errors import InputError
 
 
@@ -11,8 +14,8 @@ def main(
     run: tyro.conf.Positional[Path],
     model: str | None = None,
     data: Path | None = None,
-    pages: int = 40,
-    seed: int = 0,
+    pages: Annotated[int, Ge(8)] = 40,
+    seed: Seed = 0,
 ) -> None:
     """Audits a run's model for bias: prints one sentence per suspicion and writes audit.md and audit.json into the run.
 
@@ -25,8 +28,6 @@ def main(
     """
     if not run.is_dir():
         raise InputError(f"There is no run {run}: give a folder such as runs/demo/1a2b3c4d.")
-    if pages < 8:
-        raise InputError(f"--pages must be at least 8. Received: {pages}.")
     from age_keras.explain.audit.run import audit_run
 
     found = audit_run(run, model, data, pages, seed)

@@ -4,13 +4,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 # The matrices are small: threads would cost more time than they save.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import tyro
+from annotated_types import Ge
 
+from age_keras.config.settings import Seed
 from age_keras.errors import InputError
 from age_keras.evaluation.comparison.comparison import compare_files
 from age_keras.evaluation.comparison.table import as_csv, as_json, as_markdown
@@ -23,8 +25,8 @@ def main(
     reference: str | None = None,
     train: Path | None = None,
     split: str | None = None,
-    resamples: int = 10_000,
-    seed: int = 0,
+    resamples: Annotated[int, Ge(100)] = 10_000,
+    seed: Seed = 0,
     format: Literal["md", "csv", "json"] = "md",
     figure: Path | None = None,
 ) -> None:
@@ -46,8 +48,6 @@ def main(
     """
     if not predictions:
         raise InputError("No predictions were given: name one or more tables, or runs' folders.")
-    if resamples < 100:
-        raise InputError(f"--resamples must be at least 100. Received: {resamples}.")
     result = compare_files(
         predictions,
         metric=metric,

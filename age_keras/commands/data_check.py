@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from age_keras.config.columns import ColumnNames
+from age_keras.config.settings import AtLeastOne, Count
 
 USUAL = ColumnNames()
 
@@ -17,8 +18,8 @@ def main(
     columns: ColumnNames = USUAL,
     labels_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     json_output: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False,
-    examples: int = 3,
-    workers: int | None = None,
+    examples: Count = 3,
+    workers: AtLeastOne | None = None,
 ) -> int:
     """Decodes every page and checks the labels. Exit code 0 without errors, 2 with errors.
 

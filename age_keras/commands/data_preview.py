@@ -4,18 +4,20 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Interval
 
+from age_keras.config.settings import AtLeastOne, Seed
 from age_keras.errors import InputError
 
 
 def main(
     folder: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="DIR|none")]],
     policy: Literal["none", "published", "handwriting"] = "handwriting",
-    strength: float = 1.0,
+    strength: Annotated[float, Interval(ge=0, le=3)] = 1.0,
     out: Path = Path("preview.png"),
-    patches: int = 6,
-    views: int = 5,
-    seed: int = 0,
+    patches: AtLeastOne = 6,
+    views: AtLeastOne = 5,
+    seed: Seed = 0,
     labels: Path | None = None,
     image_size: int = 224,
 ) -> None:
@@ -32,10 +34,6 @@ def main(
         labels: The labels file, if it is not in the folder.
         image_size: Side that patches are resized to, in pixels. Defaults to that of the experiments, 224.
     """
-    if patches < 1 or views < 1:
-        raise InputError(f"--patches and --views must be at least 1. Received: {patches} and {views}.")
-    if not 0 <= strength <= 3:
-        raise InputError(f"--strength must be from 0 to 3. Received: {strength}.")
     if out.suffix.lower() != ".png":
         raise InputError(f"--out must be a .png file. Received: {out}.")
     import numpy as np

@@ -5,15 +5,17 @@ from typing import Annotated
 
 import tyro
 
+from age_keras.config.age import Writers
+from age_keras.config.settings import AtLeastOne, Seed
 from age_keras.data.synthetic.cohort import synthesize
 
 
 def main(
     folder: tyro.conf.Positional[Path],
-    writers: int = 120,
-    seed: int = 0,
+    writers: Writers = 120,
+    seed: Seed = 0,
     preview: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None,
-    workers: int | None = None,
+    workers: AtLeastOne | None = None,
 ) -> None:
     """Draws pages of Hebrew-like handwriting, with ages, writers and splits as in HHD-Age.
 

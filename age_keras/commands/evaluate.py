@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import tyro
+from annotated_types import Ge
 
 from age_keras.bands import BAND_EDGES, check_edges
+from age_keras.config.settings import Seed
 from age_keras.errors import InputError
 from age_keras.evaluation.checks import run_checks
 from age_keras.evaluation.evaluate import evaluate
@@ -34,8 +36,8 @@ def main(
     split: str | None = None,
     model: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = (),
     figures: Path | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
+    resamples: Annotated[int, Ge(100)] = 2000,
+    seed: Seed = 0,
 ) -> None:
     """Evaluates predictions: metrics, constants, intervals, age bands, checks, and a verdict in one sentence.
 
@@ -55,8 +57,6 @@ def main(
         resamples: Number of resamples of the bootstrap over writers.
         seed: Seed of the bootstrap.
     """
-    if resamples < 100:
-        raise InputError(f"--resamples must be at least 100. Received: {resamples}.")
     check_edges(bands or ())
     facts = run_facts(predictions)
     result = evaluate(

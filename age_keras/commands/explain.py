@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Interval
 
 from age_keras.config.explain import Method
 from age_keras.errors import InputError
@@ -14,7 +15,7 @@ def main(
     model: tyro.conf.Positional[Path],
     pages: tyro.conf.Positional[tuple[Path, ...]],
     method: Method = "grad_cam",
-    layers: Annotated[int, tyro.conf.arg(metavar="1..4")] = 2,
+    layers: Annotated[int, Interval(ge=1, le=4), tyro.conf.arg(metavar="1..4")] = 2,
     out: Path = Path("explanations"),
 ) -> int:
     """Writes a PNG and an interactive HTML file for each page, and prints one line per page.
@@ -31,8 +32,6 @@ def main(
     """
     if not pages:
         raise InputError("No page was given: give images, or folders of images.")
-    if not 1 <= layers <= 4:
-        raise InputError(f"--layers must lie between 1 and 4. Received: {layers}.")
     if not model.is_file():
         raise InputError(f"There is no model {model}: give a run's checkpoints/*.keras.")
     from tqdm import tqdm

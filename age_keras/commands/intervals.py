@@ -4,13 +4,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 # The matrices are small: threads would cost more time than they save.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import tyro
+from annotated_types import Interval
 
 from age_keras.bands import BAND_EDGES, check_edges
 from age_keras.evaluation.intervals.files import IntervalSource
@@ -24,7 +25,7 @@ from age_keras.predictions.table import write_predictions
 def main(
     calibration: tyro.conf.Positional[Path],
     test: tyro.conf.Positional[Path | None] = None,
-    coverage: float = 0.9,
+    coverage: Annotated[float, Interval(gt=0, lt=1)] = 0.9,
     method: Literal["split", "mondrian", "cqr", "cross"] | None = None,
     bands: tuple[float, ...] | None = None,
     out: Path | None = None,

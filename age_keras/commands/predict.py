@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Interval
 
 from age_keras.errors import InputError
 
@@ -14,7 +15,7 @@ from age_keras.errors import InputError
 def main(
     model: tyro.conf.Positional[Path],
     pages: tyro.conf.Positional[tuple[Path, ...]],
-    coverage: float = 0.9,
+    coverage: Annotated[float, Interval(gt=0, lt=1)] = 0.9,
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> int:
     """Prints one line a page: the age in years, its interval, and how many patches were used.
@@ -30,8 +31,6 @@ def main(
     """
     if not pages:
         raise InputError("No page was given: name images, or folders of images.")
-    if not 0 < coverage < 1:
-        raise InputError(f"--coverage must lie between 0 and 1. Received: {coverage}.")
     if not model.is_file():
         raise InputError(f"There is no model {model}: give a run's checkpoints/*.keras.")
     from age_keras.deploy.predictor import Predictor

@@ -60,8 +60,8 @@ def test_more_patches_than_pages_come_from_all_pages(folder):
     ("arguments", "message"),
     [
         (["--policy", "paper"], "Invalid choice"),
-        (["--strength", "9"], "from 0 to 3"),
-        (["--patches", "0"], "must be at least 1"),
+        (["--strength", "9"], "`--strength` must be a number in [0, 3]"),
+        (["--patches", "0"], "`--patches` must be a whole number of at least 1"),
         (["--out", "sheet.jpg"], "must be a .png file"),
     ],
 )

@@ -152,7 +152,7 @@ BAD = {
         "--train",
         _written(d, "File,Years\na,1\n", "l.csv"),
     ],
-    "--resamples must be at least 100": lambda d: ["p.csv", "--resamples", "5"],
+    "`--resamples` must be a whole number of at least 100": lambda d: ["p.csv", "--resamples", "5"],
 }
 
 

@@ -113,7 +113,7 @@ def test_cv_plus_on_test_pages_of_every_fold(capsys, tmp_path):
     [
         (["{val}", "{val}"], "in both"),
         (["{val}"], "without folds"),
-        (["{val}", "{test}", "--coverage", "90"], "between 0 and 1"),
+        (["{val}", "{test}", "--coverage", "90"], "`--coverage` must be a number in (0, 1)"),
         (["{val}", "{other}"], "no predictions of other"),
         (["{other}", "{otherval}", "--method", "cqr"], "quantile head"),
         (["{val}", "{test}", "--method", "cross"], "two folds"),
