@@ -109,7 +109,7 @@ def exit_code(call: Callable, prog: str | None = None) -> int:
         print(f"{prog or 'age-keras'}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        print("\nInterrupted. Completed work is saved; re-run the command to resume.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `age-keras ... | head`
         sys.stderr.close()

@@ -1,8 +1,8 @@
-"""ResNet50 and InceptionV3 on one data set, beside the constants that a model must beat.
+"""ResNet50 and InceptionV3 on one data set, next to the constants that a model must beat.
 
     python -m experiments.baseline_cnn --data DIR
 
-The published study's first experiment, with its defects mended: each backbone sees the pixels it expects, the epoch is
+The published study's first experiment without its defects: each backbone sees the pixels it expects, the epoch is
 chosen on writers who are not scored, and the report opens with whether a constant does better. On HHD-Age's official
 split expect an error of 2.7 to 4 years and constants of 2.65 (the study: ResNet50 3.12, InceptionV3 3.31).
 One GPU: about 20 minutes with ImageNet weights. Without a GPU: --backbones mobilenetv3_small.

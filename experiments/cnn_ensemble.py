@@ -1,4 +1,4 @@
-"""Five CNNs as one: each trained by itself, then combined by what the validation pages teach.
+"""Five CNNs, trained one by one, then combined with weights learned on the validation pages.
 
     python -m experiments.cnn_ensemble --data DIR
 

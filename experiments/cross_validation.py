@@ -1,11 +1,12 @@
-"""Cross-validation of any backbones: every page scored once, by a model that never saw its writer.
+"""Cross-validation of any backbones: every page is scored once, by a model that never saw its writer.
 
     python -m experiments.cross_validation --data DIR --folds.column PublishedFold
 
 The published study's five CNNs by default. Folds are disjoint by writer, stratified by age band, balanced in pages, and
-recorded; the best epoch is chosen inside each training part. A killed run goes on with the fold, phase and epoch where
-it stopped. The study's table to compare with: InceptionV3 4.67 ± 0.48, DenseNet121 4.74 ± 0.53, InceptionResNetV2
-4.99 ± 0.48, ResNet50 5.02 ± 0.34, EfficientNetV2M 5.56 ± 0.61; its epochs were chosen on the folds that it scored.
+recorded; the best epoch is chosen inside each training part. Re-run the command to resume an interrupted run at
+its fold, phase and epoch. The study's table to compare with: InceptionV3 4.67 ± 0.48, DenseNet121 4.74 ± 0.53,
+InceptionResNetV2 4.99 ± 0.48, ResNet50 5.02 ± 0.34, EfficientNetV2M 5.56 ± 0.61; its epochs were
+chosen on the folds that it scored.
 """
 
 import sys

@@ -2,9 +2,9 @@
 
     python -m experiments.demo
 
-Draws 120 made-up writers with about 200 pages, trains `resnet10` from nothing on 70 % of the writers, and judges it on
-writers that it never saw. Expect a skill above zero: an error below that of the best constant answer. The figures are
-about drawn pages and say nothing about people; give real pages with --data.
+Draws about 200 synthetic pages of 120 writers, trains `resnet10` from scratch on most of the writers, and scores it on
+unseen ones. Expect a skill above zero: an error below that of the best constant. The figures say nothing about real
+handwriting; give real pages with --data.
 """
 
 import sys

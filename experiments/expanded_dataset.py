@@ -1,10 +1,10 @@
-"""Does more data help? The same test pages, learnt from with and without an extra set of pages.
+"""Does more data help? One model trained with and one without an extra set of pages, scored on the same pages.
 
     python -m experiments.expanded_dataset --data DIR --extra DIR
 
 The study's third experiment (882 pages against 1,048). Split, test pages, seed and protocol are the same for both
-models; extra pages are only learnt from, and an extra page by a writer of the test or validation part is left out, as
-is one that the first set holds already. The report's table has both models side by side; `age-keras compare` gives the
+models; extra pages are only trained on, and an extra page by a writer of the test or validation part is left out, as
+is one that the first set already holds. The report's table has both models side by side; `age-keras compare` gives the
 significance of the difference. Without --data and --extra, two synthetic cohorts show how it works.
 """
 
@@ -68,7 +68,7 @@ def experiment(config: ExpandedConfig) -> Path:
         "Age from handwriting: does an extra set of pages help?",
         study.image,
         notes=[
-            f"{int(with_extra.learn.sum())} pages learnt from with the extra set (models named `-extra`), "
+            f"{int(with_extra.learn.sum())} training pages with the extra set (models named `-extra`), "
             f"{int(without.learn.sum())} without.",
             *study.notes(),
         ],

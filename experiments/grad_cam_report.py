@@ -26,9 +26,8 @@ from age_keras.predictions.table import read_predictions, select
 from age_keras.run.folder import Run
 
 
-def explain_run(config: GradCamConfig) -> Path:
+def explain_run(run: Run, config: GradCamConfig) -> Path:
     """Explains the best and the worst pages of a run. Returns the report's path."""
-    run = Run(config.run)
     table = select(read_predictions(run.path))
     model = config.model or best_model(table)
     if model not in set(table.Model):

@@ -2,8 +2,8 @@
 
     python -m experiments.heads --data ../shared/data/handwriting_age --source crohme-hamex crohme-ivc
 
-One small backbone trained from nothing, the same folds, seed and epochs for every head; the report's table has a model
-for each, and `age-keras compare` the significance. docs/heads.md has what came of it.
+A small backbone trained from scratch, with the same folds, seed and epochs for every variant. The report's table has
+one model per variant, and `age-keras compare` gives the significance. docs/heads.md has the results.
 """
 
 import sys
@@ -55,7 +55,7 @@ class HeadsConfig(CrossValidationConfig):
 
 
 def get_config() -> HeadsConfig:
-    """A small network from nothing, three folds."""
+    """A small network from scratch, three folds."""
     return HeadsConfig(
         backbones=("resnet10",),
         model=SharedModel(weights="none", dropout=0.2),

@@ -5,7 +5,7 @@
 The study's notebook searched these three on a single split, and chose on the pages it reported. Here every trial is a
 cross-validation, hopeless trials are cut after their first folds, and each backbone's choice is measured once on
 writers that no trial saw; its report says how optimistic the search was. One search for each backbone, under
-runs/hp_tuning/; a killed run goes on. 100 trainings a backbone at most: hours on a GPU. Without one:
+runs/hp_tuning/; re-run the command to resume. At most 100 trainings per backbone: hours on a GPU. Without one:
 --backbones mobilenetv3_small --trials 5 --training.frozen.epochs 5 --training.fine-tune.epochs 2.
 """
 

@@ -1,10 +1,11 @@
-"""Vision transformers on a hold-out split: SwinV2, MobileViT and BEiT beside the constants.
+"""Vision transformers on a hold-out split: SwinV2, MobileViT and BEiT next to the constants.
 
     python -m experiments.vit --data DIR
 
-The study's transformers, native in Keras 3, with the published weights, at the learning rates that transformers want:
-a warm-up, AdamW, layer-wise decay. The study's figures on HHD-Age's official split: MobileViT-XXS 2.79 years,
-SwinV2-Tiny 5.46; a constant of 15 years gives 2.65. Without a GPU: --backbones mobilevit_xxs --model.weights none.
+The study's transformers, native in Keras 3, with the published weights, at the learning rates that suit
+transformers: a warm-up, AdamW, layer-wise decay. The study's figures on HHD-Age's official split: MobileViT-XXS 2.79
+years, SwinV2-Tiny 5.46; a constant of 15 years gives 2.65. Without a GPU:
+--backbones mobilevit_xxs --model.weights none.
 """
 
 import sys

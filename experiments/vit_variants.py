@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from age_keras.cli import run_experiment
-from age_keras.config.age import HoldoutConfig
+from age_keras.config.age import HoldoutConfig, PhaseConfig
 from experiments.vit import TRANSFORMER_TRAINING
 
 if TYPE_CHECKING:
@@ -41,6 +41,13 @@ def get_config() -> VariantsConfig:
     )
 
 
+def _without_help(phase: PhaseConfig) -> PhaseConfig:
+    """A phase at a constant learning rate, without warm-up, layer-wise decay and clipping."""
+    plain = PhaseConfig(phase.epochs, phase.learning_rate, schedule="constant")
+    kept = {name: getattr(phase, name) for name in ("unfreeze", "optimizer", "weight_decay", "stop_patience")}
+    return replace(plain, **kept)
+
+
 def _protocol(config: VariantsConfig) -> str:
     """One sentence on what steadies, and what the plain models are trained without."""
     phase = config.training.fine_tune
@@ -64,9 +71,9 @@ def experiment(config: VariantsConfig) -> Path:
     parts = [part]
     train_all(study, [part])
     if config.plain:
-        rough = replace(config.training.fine_tune, warmup=0, layer_decay=1.0, clip_norm=0.0, schedule="constant")
         parts.append(replace(part, label="plain", repeat="plain"))
-        train_all(study.with_config(replace(config, training=replace(config.training, fine_tune=rough))), parts[1:])
+        rough = replace(config, training=replace(config.training, fine_tune=_without_help(config.training.fine_tune)))
+        train_all(study.with_config(rough), parts[1:])
     gather(study, [(backbone, part) for backbone in config.backbones for part in parts])
     title = "Age from handwriting: further transformers"
     return write_report(study.run.path, title, study.image, notes=study.notes(), sections=_stability(config, study))

@@ -65,7 +65,7 @@ def test_interrupt_says_how_to_go_on(capsys):
         raise KeyboardInterrupt
 
     assert cli.run(interrupted, []) == 130
-    assert "goes on from there" in capsys.readouterr().err
+    assert "re-run the command to resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

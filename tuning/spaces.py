@@ -13,7 +13,8 @@ from typing import TypeVar
 import keras_tuner
 
 from age_keras.characters.config import RecogniserConfig, RecogniserTraining
-from age_keras.config.age import AgeConfig
+from age_keras.config.age import AgeConfig, TrainingConfig
+from age_keras.config.model import ModelConfig
 from tuning.search_config import SearchConfig
 
 Config = TypeVar("Config", bound=AgeConfig)
@@ -65,17 +66,17 @@ def wide(hp: keras_tuner.HyperParameters, base: Config) -> Config:
     views = hp.Choice("views", [4, 1, 2, 8], ordered=True, **moving)
     training = config.training
     step = {"optimizer": optimizer, "weight_decay": decay if optimizer == "adamw" else 0.0}
-    model = replace(config.model, head=head, pooling=pooling)
-    if head == "regression":
-        model = replace(model, loss=loss)
+    # What has no effect on a trial stands at its default, as a configuration demands.
+    model = replace(config.model, head=head, pooling=pooling, loss=loss if head == "regression" else ModelConfig.loss)
     training = replace(
         training,
         augment=augment,
+        strength=strength if augment != "none" else TrainingConfig.strength,
         frozen=replace(training.frozen, **step),
         fine_tune=replace(training.fine_tune, **step),
     )
-    if augment != "none":
-        training = replace(training, strength=strength, views=views)
+    if augment != "none" and training.mix == "none":
+        training = replace(training, views=views)
     return replace(config, model=model, training=training)
 
 

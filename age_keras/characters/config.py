@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval, MinLen
 
-from age_keras.config.settings import AtLeastOne, Count, Distinct, Fraction, Positive, Seed, Settings
+from age_keras.config.settings import AtLeastOne, Count, Distinct, FolderName, Fraction, Positive, Seed, Settings
 from age_keras.errors import InputError
 from age_keras.run.folder import Run
 
@@ -240,7 +240,7 @@ class CharacterRun(Settings):
     path: Path | None = None
     limit: Count = 0
     runs: Path = Path("runs")
-    run: str | None = None
+    run: FolderName | None = None
     fresh: bool = False
 
     def open(self, experiment: str, fingerprint: str, **changes) -> Run:

@@ -11,7 +11,7 @@ from age_keras.bands import BAND_EDGES, check_edges
 from age_keras.config.columns import ColumnNames
 from age_keras.config.model import ModelConfig
 from age_keras.config.pages import PageSettings
-from age_keras.config.settings import AtLeastOne, Count, Distinct, Fraction, Positive, Seed, Settings
+from age_keras.config.settings import AtLeastOne, Count, Distinct, FolderName, Fraction, Positive, Seed, Settings
 from age_keras.errors import InputError
 
 Views = AtLeastOne | Literal["inf", "auto"]
@@ -205,7 +205,7 @@ class AgeConfig(Settings):
     bands: tuple[Count, ...] = BAND_EDGES
     seed: Seed = 0
     runs: Path = Path("runs")
-    run: str | None = None
+    run: FolderName | None = None
     fresh: bool = False
 
     def __post_init__(self):

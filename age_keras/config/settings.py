@@ -32,7 +32,13 @@ def _distinct(values: tuple) -> bool:
     return len(set(values)) == len(values)
 
 
+def _names_a_folder(name: str) -> bool:
+    """naming one folder"""
+    return Path(name).name == name and name not in ("", ".", "..")
+
+
 Distinct = Predicate(_distinct)
+FolderName = Annotated[str, Predicate(_names_a_folder)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Count = Annotated[int, Ge(0)]
 AtLeastOne = Annotated[int, Ge(1)]

@@ -23,6 +23,7 @@ from age_keras.training.rare_ages import lds_weights
 from age_keras.training.request import check_request, size_remarks
 
 Config = TypeVar("Config", bound=AgeConfig)
+Other = TypeVar("Other", bound=AgeConfig)
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Study(Generic[Config]):
     def table(self) -> pd.DataFrame:
         return self.samples.table
 
-    def with_config(self, config: Config) -> "Study[Config]":
+    def with_config(self, config: Other) -> "Study[Other]":
         """The same pages, patches and folder for a variant of the model or the protocol."""
-        return replace(self, config=config, data=patch_data(self.samples, self.data.store, config))
+        return Study(config, self.run, self.samples, patch_data(self.samples, self.data.store, config), self.synthetic)
 
     def image(self, image_id: str) -> Path:
         """The file of a page, for the pictures of a report."""

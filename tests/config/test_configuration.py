@@ -159,6 +159,7 @@ def test_a_mistake_in_a_file_is_named_with_its_place(values, message):
         (lambda: PageSettings(blank="none", min_ink=0.1), "`min_ink` has no effect with blank=none"),
         (lambda: AgeConfig(backbones=("a", "a")), "without repetitions"),
         (lambda: AgeConfig(bands=(25, 15)), "each above the one before"),
+        (lambda: AgeConfig(run="../elsewhere"), "`run` must be .* naming one folder"),
         (lambda: AgeConfig(data="pages", synthetic_writers=50), "`synthetic_writers` has no effect"),
         (lambda: HoldoutConfig(validation=0.5, test=0.5), "sum to less than 1"),
         (lambda: FoldsConfig(column="Fold", count=3), "`count` has no effect"),
