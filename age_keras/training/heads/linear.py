@@ -183,15 +183,21 @@ class _Group:
     def __init__(self, heads: Sequence[HeadSettings], members: list[int], size: int):
         first = heads[members[0]]
         self.members, self.mask = members, (first.dropout, first.seed)
-        self.kernel = keras.Variable(np.zeros((len(members), size), np.float32))
-        self.bias = keras.Variable(np.array([[heads[k].bias] for k in members], np.float32))
+        # The bias is the last column: the features get one that is always 1.
+        self.weights = keras.Variable(np.zeros((len(members), size + 1), np.float32))
+        self.weights.value[:, -1].assign([heads[k].bias for k in members])
         self.rate = tf.Variable(tf.zeros((len(members), 1)))
         self.loss = HEADS["regression"].loss(first.loss)
         self.loss.reduction = "none"
 
     def predict(self, features):
-        """(B, D) to (B, K)."""
-        return tf.matmul(features, self.kernel.value, transpose_b=True) + tf.transpose(self.bias.value)
+        """(B, D + 1) to (B, K)."""
+        return tf.matmul(features, self.weights.value, transpose_b=True)
+
+
+def _with_one(features):
+    """(B, D) to (B, D + 1)."""
+    return tf.pad(features, [[0, 0], [0, 1]], constant_values=1.0)
 
 
 class _Stacked:
@@ -206,15 +212,16 @@ class _Stacked:
         self._place = {k: (group, place) for group in self.groups for place, k in enumerate(group.members)}
         self._order = np.argsort([k for group in self.groups for k in group.members])
         self.masks = {group.mask: keras.random.SeedGenerator(group.mask[1]) for group in self.groups}
-        self.variables = [variable for group in self.groups for variable in (group.kernel, group.bias)]
-        rates = {id(v): group.rate for group in self.groups for v in (group.kernel, group.bias)}
+        self.variables = [group.weights for group in self.groups]
+        rates = {id(group.weights): group.rate for group in self.groups}
         self.optimizer = build_optimizer(PhaseConfig(epochs=1, learning_rate=1.0), rates, track=False)
         self.optimizer.build(self.variables)
 
     def weights(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Kernel (D, 1) and bias (1,) of a head."""
         group, place = self._place[k]
-        return group.kernel.value[place].numpy()[:, None], group.bias.value[place].numpy()
+        weights = group.weights.value[place].numpy()
+        return weights[:-1, None], weights[-1:]
 
     def set_rates(self, rates: np.ndarray) -> None:
         """Sets the learning rates of all heads, (K,)."""
@@ -224,6 +231,7 @@ class _Stacked:
     @tf.function(autograph=False)
     def predict(self, features):
         """(B, D) to years (B, K)."""
+        features = _with_one(features)
         return self._in_order([group.predict(features) for group in self.groups])
 
     @tf.function(autograph=False, reduce_retracing=True)
@@ -240,7 +248,7 @@ class _Stacked:
 
     def _step(self, x, y, weights):
         masked = {
-            (rate, seed): keras.random.dropout(x, rate, seed=generator) if rate else x
+            (rate, seed): _with_one(keras.random.dropout(x, rate, seed=generator) if rate else x)
             for (rate, seed), generator in self.masks.items()
         }
         sums, objective = [], 0.0
