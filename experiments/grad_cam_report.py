@@ -43,7 +43,8 @@ def explain_run(run: Run, config: GradCamConfig) -> Path:
             f"{run.path / 'config.json'} has no `bands` to choose pages by: give the folder of an age run."
         )
     chosen, out = best_and_worst(rows, config.pages, bands), run.path / "grad_cam"
-    shown, patches, explainer, synthetic = [], [], None, False
+    shown, patches, synthetic = [], [], False
+    explainer: Any = None
     for checkpoint, part in checkpoints_of(run, model, chosen):
         explainer, settings, synthetic = _explainer(checkpoint, config)
         for row in tqdm(list(part.itertuples()), desc=f"explaining {checkpoint.stem}", unit="page"):

@@ -111,7 +111,7 @@ class BackboneSpec:
     licence: str = "Apache-2.0"
     note: str = ""
     small: bool = False
-    build: Callable[..., Any] | None = None
+    build: Any = None  # The function that `register` decorates.
 
     def check_image_size(self, image_size: int) -> None:
         """Raises `InputError` where this side cannot be built."""

@@ -35,7 +35,8 @@ def main(
     recogniser = Recogniser(model)
     pixels = np.stack([read_character(path, recogniser.image_size) for path in images])
     titles = [
-        f"{r.digit} ({100 * r.probability:.1f} %){', unsure' if r.unsure else ''}" for r in recogniser.read(images)
+        f"{r.digit} ({100 * (r.probability or 0):.1f} %){', unsure' if r.unsure else ''}"
+        for r in recogniser.read(images)
     ]
     save_explanations(out, single_view(recogniser.model), pixels, titles)
     print(f"Wrote {out}")

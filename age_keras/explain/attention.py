@@ -5,6 +5,8 @@ which every token attends to every other: BEiT and DiT (`TokenAttention`) and ke
 TinyViT), carrier (FasterViT), reduced (MiT) and place-wise (MobileViT) attention has no such matrix over the patch.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -46,7 +48,7 @@ class AttentionRollout:
     def _rollout(self, pixels):
         inputs = self._inputs(pixels, training=False)
         inputs = inputs if isinstance(inputs, list) else [inputs]
-        flow = None
+        flow: Any = None
         for layer, x in zip(self.layers, inputs, strict=True):
             attention = tf.reduce_mean(layer.attention_weights(x), axis=1)
             # Half of a block's output comes along its skip connection, unmixed (equation 1).

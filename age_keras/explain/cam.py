@@ -59,7 +59,7 @@ class Explainer:
             raise ValueError(f"give a backbone or layers. Received: backbone={backbone}, layers={layers}")
         self.model, self.spec, self.batch_size = model, spec, batch_size
         self.name = spec.name if spec else model.name
-        self.layers = tuple(layers or cam_layers(model, spec, fused))
+        self.layers = tuple(layers or (cam_layers(model, spec, fused) if spec else ()))
         self.class_tokens = spec.class_tokens if spec and spec.tokens else 0
         self.side, self.channels = model.inputs[0].shape[1], model.inputs[0].shape[-1]
         self._split = tapped(model, self.layers)

@@ -1,6 +1,7 @@
 """The labels beside predictions: which pages a model learnt from, and what else is known of the scored pages."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ def describe(frame: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     found = rows >= 0
     frame = frame.copy()
 
-    def looked_up(column: str) -> np.ndarray:
+    def looked_up(column: str) -> Any:
         return np.where(found, labels[column].to_numpy(dtype=object)[rows], None)
 
     for column in DESCRIPTIONS:

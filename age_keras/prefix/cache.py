@@ -317,8 +317,8 @@ class FeatureCache:
                     except OSError as error:
                         on_disk = failed(error)
                 bar.update(len(batch))
-        for key, error in rows.errors.items():
-            errors[key] = max(errors[key], error)
+        for key, lost in rows.errors.items():
+            errors[key] = max(errors[key], lost)
         if held is not None:
             return held, np.arange(len(held)), len(todo)
         rows = self.files.rows(name, wanted.dtype) if len(todo) else rows

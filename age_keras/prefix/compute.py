@@ -57,7 +57,7 @@ class Wanted:
         """The views that differ; `[None]` where all of them are the patches as they are."""
         if self.views is None or self.policy is None or getattr(self.policy, "is_identity", False):
             return [None]
-        return sorted({int(view) for view in self.views})
+        return [*sorted({int(view) for view in self.views})]
 
     def work(self, computed_in: str = "float32") -> "PrefixPass":
         """What computes the features."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -64,7 +65,7 @@ class Features:
         rows = np.asarray(rows, np.int64)
         out = [np.empty((len(rows), *tensor.shape), _numpy_dtype(tensor.dtype)) for tensor in self.boundary]
         if views is None or np.ndim(views) == 0:
-            groups = [(None if views is None else int(views), slice(None))]
+            groups: list[tuple[int | None, Any]] = [(None if views is None else int(views), slice(None))]
         else:
             views = np.asarray(views)
             groups = [(int(view), np.flatnonzero(views == view)) for view in np.unique(views)]

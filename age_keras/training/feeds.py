@@ -155,8 +155,9 @@ class FeatureFeed(PixelFeed):
         held = weakref.ref(store)
 
         def fetch(rows, views, _keys):
-            features = held().gather(rows, None if policy is None else views)
-            return [*features, *(column[rows] for column in columns)]
+            features: Any = held()
+            gathered = features.gather(rows, None if policy is None else views)
+            return [*gathered, *(column[rows] for column in columns)]
 
         inside = len(store.signature)
         signature = [*store.signature, *(tf.TensorSpec((None, *c.shape[1:]), c.dtype) for c in columns)]
@@ -219,6 +220,7 @@ class PhaseFeatures:
         return LiveFeatures(self._copies(phase)), LiveFeatures(self._plain(phase))
 
     def _copies(self, phase: Phase) -> Wanted:
+        assert phase.views is not None, "A view of its own each epoch is not kept."
         policy = get_policy(self.config.training.augment, self.config.training.strength)
         plain = self._plain(phase)
         return replace(plain, rows=self.learn, views=range(phase.views), policy=policy, seed=self.config.seed)

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -112,7 +112,8 @@ def train(
         bar = ProgressBar(title, sum(p.settings.epochs for p in plan.phases), done.epoch, progress)
         best: list[np.ndarray] = []
         variables: list = []
-        feed, notes = None, [CHOSEN_ON_SCORED] if (part.choose & part.score).any() else []
+        feed: Any = None
+        notes = [CHOSEN_ON_SCORED] if (part.choose & part.score).any() else []
         for phase in plan.phases:
             if phase.number < done.phase:
                 continue

@@ -33,7 +33,8 @@ def train_all(study: Study, parts: Sequence[Part], progress: bool = True) -> pd.
     for backbone in study.config.backbones:
         unfinished = [part for part in parts if not record_file(study, backbone, part).exists()]
         heads = train_heads(study, with_backbone(study.config, backbone), parts, pool) if unfinished else None
-        for part, head in zip(parts, heads or [None] * len(parts), strict=True):
+        for place, part in enumerate(parts):
+            head = heads[place] if heads else None
             number += 1
             train_one(study, backbone, part, f"[{number}/{len(trainings)}]", progress, head, pool)
     return gather(study, trainings)

@@ -207,7 +207,8 @@ class _TensorUnpickler(pickle.Unpickler):
 
     def __init__(self, file, path: Path, read: Callable[[str, int], bytes] | None = None):
         super().__init__(file, encoding="utf-8")
-        self._path, self._read = path, read
+        self._path = path
+        self._read: Any = read
         self._storages: dict[str, np.ndarray] = {}
 
     def find_class(self, module: str, name: str) -> Any:

@@ -100,7 +100,7 @@ def _from_zip(path: Path, split: str) -> dict | None:
                 found = [members.get(f"{name}.gz") or members.get(name) for name in _names(split, part)]
                 if None in found:
                     return None
-                parts[part] = (*(parse_idx(archive.read(member), f"{path}: {member}") for member in found), None)
+                parts[part] = (*(parse_idx(archive.read(name), f"{path}: {name}") for name in found if name), None)
             return parts
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
         raise InputError(f"{path} is not a zip file, or is damaged or cut short ({error}). {_HOW}") from error

@@ -161,7 +161,7 @@ def batches(
         return read(rows), key, *(column[rows] for column in columns)
 
     def augment(pixels, key, *rest):
-        return (pixels if plain else policy(pixels, key), *rest)
+        return (pixels if plain or policy is None else policy(pixels, key), *rest)
 
     signature = [
         tf.TensorSpec((None, *patches.shape[1:]), patches.dtype),

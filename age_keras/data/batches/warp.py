@@ -8,6 +8,7 @@ TMI 1999): smooth, and without folds as long as a control point moves by less th
 """
 
 import functools
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,7 +87,7 @@ def meshes(height: int, width: int, matrices: np.ndarray, controls: np.ndarray) 
     return np.moveaxis(straight + along_y @ controls @ along_x.T, 1, -1).astype(np.float32)
 
 
-def warp(pixels: np.ndarray, paper: np.ndarray, matrix: np.ndarray | None, mesh: np.ndarray | None) -> np.ndarray:
+def warp(pixels: np.ndarray, paper: np.ndarray, matrix: Any, mesh: Any) -> np.ndarray:
     """Resamples one patch, bilinearly and once; what lies outside of it has the colour of its paper.
 
     Args:
@@ -108,8 +109,9 @@ def warp(pixels: np.ndarray, paper: np.ndarray, matrix: np.ndarray | None, mesh:
         rows, columns = mesh.shape[:2]
         full = cv2.resize(mesh, (columns * _STEP, rows * _STEP), interpolation=cv2.INTER_LINEAR)
         full = full[_STEP : _STEP + height, _STEP : _STEP + width]
+        none: Any = None  # The map is in one array.
         border = cv2.BORDER_CONSTANT
-        warped = cv2.remap(pixels, full, None, cv2.INTER_LINEAR, borderMode=border, borderValue=colour)
+        warped = cv2.remap(pixels, full, none, cv2.INTER_LINEAR, borderMode=border, borderValue=colour)
     return cv2.convertScaleAbs(warped)  # Rounds to uint8.
 
 

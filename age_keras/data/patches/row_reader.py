@@ -26,11 +26,12 @@ class RowReader:
     """
 
     def __init__(self, array: np.ndarray):
-        self.array: Any = array
-        self._file: io.FileIO | None = None
+        memory: Any = array  # Where it is a memory map, it knows its file.
+        self.array = memory
+        self._file: Any = None
         whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
-        if whole and self.array.filename and hasattr(os, "preadv"):
-            self._file = io.FileIO(self.array.filename)  # Closed with this object.
+        if whole and memory.filename and hasattr(os, "preadv"):
+            self._file = io.FileIO(memory.filename)  # Closed with this object.
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         out = np.empty((len(rows), *self.array.shape[1:]), self.array.dtype)

@@ -29,14 +29,14 @@ def content_hashes(paths: Sequence[str | Path], cache: Path | None = None) -> li
     absolute = [os.path.abspath(path) for path in paths]
     stamps = [_stamp(path) for path in absolute]
     known = _recall(cache, absolute)
-    todo = [i for i, path in enumerate(absolute) if stamps[i] and known.get(path, ("",))[0] != stamps[i].text]
+    todo = [i for i, stamp in enumerate(stamps) if stamp and known.get(absolute[i], ("",))[0] != stamp.text]
     hashes = [known[path][1] if stamps[i] and path in known else "" for i, path in enumerate(absolute)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for i, digest in zip(todo, pool.map(_sha256, (absolute[i] for i in todo)), strict=True):
             hashes[i] = digest
     now = time.time_ns()
-    settled = [i for i in todo if hashes[i] and now - stamps[i].changed > _SETTLED]
-    _remember(cache, [(absolute[i], stamps[i].text, hashes[i]) for i in settled])
+    settled = [(i, s) for i in todo if (s := stamps[i]) and hashes[i] and now - s.changed > _SETTLED]
+    _remember(cache, [(absolute[i], stamp.text, hashes[i]) for i, stamp in settled])
     return hashes
 
 
