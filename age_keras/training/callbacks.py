@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,14 +121,3 @@ class ProgressBar(keras.callbacks.Callback):
 
     def close(self):
         self.bar.close()
-
-
-class Stopper(keras.callbacks.Callback):
-    """Calls a function after each epoch with (epoch, logs); a tuner prunes a trial by raising from it."""
-
-    def __init__(self, function: Callable[[int, dict], None]):
-        super().__init__()
-        self.function = function
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.function(epoch, dict(logs or {}))

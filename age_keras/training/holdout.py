@@ -44,11 +44,12 @@ def _holdout(study: Study, table: pd.DataFrame) -> np.ndarray:
         refuse_leak(table, parts)
     else:
         parts = holdout(table, config.validation, config.test, config.seed, config.bands)
-    purposes = {"train": "is learnt from", "val": "chooses the epoch", "test": "is scored"}
+    purposes = {"train": "to train on", "val": "to choose the epoch with", "test": "to score"}
     for name, purpose in purposes.items():
         if not (parts == name).any():
             raise InputError(
-                f"No page {purpose}: the split has no `{name}` part; mend its column, or give --no-use-split."
+                f"There are no pages {purpose}: the split has no `{name}` part. Fix the Split column, or give "
+                "--no-use-split."
             )
     return parts
 

@@ -19,7 +19,7 @@ from age_keras.fitting.best_epoch import BestEpoch
 from age_keras.models.age import AgeModel
 from age_keras.models.heads import HEADS
 from age_keras.run.state import assign, load_state, to_array
-from age_keras.training.callbacks import EpochKeeper, Progress, ProgressBar, Stopper
+from age_keras.training.callbacks import EpochKeeper, Progress, ProgressBar
 from age_keras.training.feeds import PatchData, PixelFeed, make_feed
 from age_keras.training.heads.linear import TrainedHead
 from age_keras.training.model_pool import ModelPool
@@ -34,10 +34,12 @@ class Part:
     """Which pages a model learns from, which choose its epoch, which score it.
 
     Attributes:
-        label: names the fold in files and in TensorBoard.
-        learn, choose, score: bool (pages,).
-        fold: its number; 0 for a hold-out.
-        repeat: names the repeat of a repeated cross-validation; its models stand beside those of the first.
+        label: Name of the fold in files and in TensorBoard.
+        learn: bool (pages,), the pages that the model is trained on.
+        choose: bool (pages,), the pages that choose its epoch.
+        score: bool (pages,), the pages that it predicts.
+        fold: Number of the fold; 0 for a hold-out.
+        repeat: Name of the repeat of a repeated cross-validation, by which its models are told from the first one's.
     """
 
     label: str
@@ -53,12 +55,12 @@ class Trained:
     """A model after its training.
 
     Attributes:
-        model: with the weights of the best epoch.
-        history: a row for each epoch.
-        pages: predictions, a row for each page asked for: `page` (row of the table), `Prediction`, and with a quantile
-            head `Lower`, `Upper`; years.
-        sample: some augmented patches as the model saw them, (n, S, S, C).
-        notes: what the report should say of this training.
+        model: The model, with the weights of the best epoch.
+        history: A row for each epoch.
+        pages: A row for each page that chooses or is scored: `page` (its row in the table), `Prediction`, and with a
+            quantile head `Lower` and `Upper`, in years.
+        sample: Some augmented patches as the model saw them, (n, S, S, C).
+        notes: Sentences for the report.
     """
 
     model: AgeModel
@@ -84,17 +86,18 @@ def train(
     """Trains one age model.
 
     Args:
-        config: model, protocol, machine, seed.
-        data: the patches of all pages.
-        table: the pages: `Age`, `Writer`.
-        part: which pages do what.
-        state: a file that resumes a killed training; None for none.
-        head: the result of the frozen phase, where it was trained together with other folds' (`batched_heads`).
-        callbacks: makes further Keras callbacks for a phase (TensorBoard).
-        on_epoch: called after each epoch with (epoch, logs); may raise to end the training.
-        title: what the progress bar says.
-        progress: show it.
-        pool: keeps the model for the next training, which then makes the one returned here its own.
+        config: The configuration of one backbone: model, protocol, machine, seed.
+        data: The patches of all pages.
+        table: A row for each page, with `Age` in years and `Writer`.
+        part: Which pages the model learns from, which choose its epoch, which it scores.
+        state: A file from which a killed training resumes. Defaults to `None`: nothing is saved.
+        head: The result of the frozen phase, where it was trained together with other folds' (`batched_heads`).
+            Defaults to `None`.
+        callbacks: Makes further Keras callbacks for a phase (TensorBoard). Defaults to `None`.
+        on_epoch: Called after each epoch with (epoch, logs); may raise to end the training. Defaults to `None`.
+        title: What the progress bar says. Defaults to nothing.
+        progress: Whether to show the bar. Defaults to `True`.
+        pool: Keeps the model for the next training, which then changes the one returned here. Defaults to `None`.
 
     Returns:
         The model at its best epoch, its history and its predictions of the pages that choose and that score.
@@ -151,7 +154,7 @@ def train(
                         keeper,
                         bar,
                         *(callbacks(phase.settings) if callbacks else []),
-                        *([Stopper(on_epoch)] if on_epoch else []),
+                        *([keras.callbacks.LambdaCallback(on_epoch_end=on_epoch)] if on_epoch else []),
                     ],
                     shuffle=False,  # The pipeline has done it.
                     verbose=0,

@@ -11,7 +11,7 @@ from age_keras.errors import InputError
 from age_keras.prefix import feature_files
 from age_keras.prefix.cache import default_memory_budget
 from age_keras.prefix.feature_files import FeatureFiles
-from age_keras.training.distributed.devices import share
+from age_keras.training.distributed.devices import allotment
 
 ROW = np.dtype([("0", np.float32, (3, 2)), ("1", np.float32, (4,))])
 NO_ERRORS = {"kept": 0.0, "computed": 0.0}
@@ -140,6 +140,6 @@ def test_the_limit_is_the_users(files, monkeypatch):
 def test_workers_share_the_memory(monkeypatch):
     monkeypatch.delenv("AGE_KERAS_WORKERS", raising=False)
     alone = default_memory_budget()
-    for name, value in share(1, 4, []).items():
+    for name, value in allotment(1, 4, []).items():
         monkeypatch.setitem(os.environ, name, value)
     assert default_memory_budget() == alone // 4

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from age_keras.training.distributed.devices import gpus, share
+from age_keras.training.distributed.devices import allotment, gpus
 from tuning.cluster.liveness import ALL_DIED_EXIT, LOST_CHIEF_EXIT, SUPERVISOR
 from tuning.search_config import ClusterConfig
 
@@ -103,7 +103,7 @@ class Worker:
         self.name, self.logs = f"worker{number}", logs
         self.log = logs / f"worker{number}.log"
         self.command = [*(a for a in base if a not in CHIEF_ALONE), "--role", "worker", "--worker-name", self.name]
-        self.environment = os.environ | own() | share(number, workers, gpus())
+        self.environment = os.environ | own() | allotment(number, workers, gpus())
         self.process: subprocess.Popen | None = None
         self.restarts, self.given_up = 0, False
 

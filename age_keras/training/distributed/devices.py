@@ -1,4 +1,4 @@
-"""A machine's cores and GPUs, shared out among processes before any of them loads TensorFlow."""
+"""A machine's cores and GPUs, divided among processes before any of them loads TensorFlow."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ def cores() -> int:
 
 
 def threads_each(workers: int) -> int:
-    """Threads for each worker: the machine's cores shared out, at least one."""
+    """Threads for each worker: its part of the machine's cores, at least one."""
     return max(1, cores() // workers)
 
 
@@ -27,14 +27,14 @@ def gpus() -> list[str]:
     return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU")]
 
 
-def share(worker: int, workers: int, devices: Sequence[str]) -> dict[str, str]:
-    """The environment of one of the workers: its threads, its share of memory, and its GPUs, or one that it shares."""
+def allotment(worker: int, workers: int, devices: Sequence[str]) -> dict[str, str]:
+    """The environment of one of the workers: its threads, its part of the memory, and its GPUs or one in common."""
     threads = str(threads_each(workers))
     environment = {
         "OMP_NUM_THREADS": threads,
         "TF_NUM_INTRAOP_THREADS": threads,
         "TF_NUM_INTEROP_THREADS": "1" if threads == "1" else "2",
-        "AGE_KERAS_WORKERS": str(workers),  # The feature cache shares the memory out too.
+        "AGE_KERAS_WORKERS": str(workers),  # The feature cache divides the memory, too.
     }
     if devices:
         own = devices[worker::workers] or [devices[worker % len(devices)]]

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 from tqdm import tqdm
 
 from age_keras.errors import InputError
-from age_keras.training.distributed.devices import cores, gpus, share
+from age_keras.training.distributed.devices import allotment, cores, gpus
 
 if TYPE_CHECKING:
     from age_keras.config.age import AgeConfig
@@ -123,10 +123,10 @@ def _with_processes(study: "Study", trainings: Sequence, parts: Sequence["Part"]
             deaths += 1
             if deaths >= MOST_DEATHS:
                 raise InputError(
-                    f"A training process died {deaths} times, probably for want of memory: give fewer workers. "
-                    "What is finished is kept."
+                    f"A training process died {deaths} times, probably out of memory: use fewer workers. "
+                    "Completed trainings are kept."
                 ) from None
-            print("A training process died; its training goes on in a new one.", file=sys.stderr)
+            print("A training process died; a new one resumes its training.", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -148,11 +148,11 @@ def _settle(places, workers: int) -> None:
         place = places.get(timeout=5)
     except queue.Empty:  # A process that takes a dead one's place.
         place = 0
-    os.environ.update(share(place, workers, gpus()))
+    os.environ.update(allotment(place, workers, gpus()))
 
 
 def _on_ray(cpus: float, *task) -> str:
-    """One training in a task of so many CPUs: as many of them as the machine has room for share its memory."""
+    """One training in a task of `cpus` CPUs: as many of them as fit the machine divide its memory."""
     os.environ.setdefault("AGE_KERAS_WORKERS", str(max(1, int(cores() // cpus))))
     return _train_one(*task)
 
@@ -165,7 +165,7 @@ def _with_ray(study: "Study", trainings: Sequence, parts: Sequence["Part"], bar:
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False)
     on_gpus = ray.cluster_resources().get("GPU", 0) > 0
-    # A task that dies with its machine is run again elsewhere, and goes on from the saved epoch.
+    # A task that dies with its machine is run again elsewhere, from the saved epoch.
     cpus = min(2, ray.cluster_resources().get("CPU", 1))
     task = ray.remote(num_cpus=cpus, num_gpus=1 if on_gpus else 0, max_retries=MOST_DEATHS)(_on_ray)
     waiting = [task.remote(cpus, *_task(study, each, parts)) for each in trainings]
@@ -178,7 +178,7 @@ def _with_ray(study: "Study", trainings: Sequence, parts: Sequence["Part"], bar:
                 raise error.cause from error  # The training's own error.
             except ray.exceptions.RayError as error:
                 raise InputError(
-                    f"A training's process on Ray died {MOST_DEATHS + 1} times, probably for want of memory "
+                    f"A training's process on Ray died {MOST_DEATHS + 1} times, probably out of memory "
                     f"({type(error).__name__}): give each machine fewer CPUs (ray start --num-cpus). What is finished "
                     "is kept."
                 ) from None

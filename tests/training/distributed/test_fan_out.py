@@ -91,7 +91,7 @@ def _die(config, run, backbone, part, parts):
 @pytest.mark.slow
 def test_a_process_that_keeps_dying_is_an_error_that_says_what_to_do(study, monkeypatch):
     monkeypatch.setattr(module, "_train_one", _die)
-    with pytest.raises(InputError, match="give fewer workers"):
+    with pytest.raises(InputError, match="use fewer workers"):
         train_all(with_workers(study, 2), fold_parts(study), progress=False)
 
 

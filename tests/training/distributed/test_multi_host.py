@@ -17,7 +17,7 @@ from age_keras.config.model import ModelConfig
 from age_keras.data.table.samples import Samples
 from age_keras.errors import InputError
 from age_keras.training.distributed import multi_host
-from age_keras.training.distributed.devices import share
+from age_keras.training.distributed.devices import allotment
 from age_keras.training.distributed.multi_host import train_hosted, train_on_hosts
 from age_keras.training.feeds import PatchData
 from age_keras.training.protocol import Part, train
@@ -25,12 +25,13 @@ from age_keras.training.study import Study
 from tuning.cluster.supervisor import free_port
 
 SCRIPT = Path(__file__).parents[2] / "support" / "multi_host_script.py"
+ENVIRONMENT = {"PYTHONPATH": str(SCRIPT.parents[2]), "CUDA_VISIBLE_DEVICES": "-1"}
 
 
 @pytest.mark.slow
 def test_two_hosts_equal_one(tmp_path):
     hosts = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]
-    environment = os.environ | share(0, 2, []) | {"PYTHONPATH": str(SCRIPT.parents[2]), "CUDA_VISIBLE_DEVICES": "-1"}
+    environment = os.environ | allotment(0, 2, []) | ENVIRONMENT
     team = [
         subprocess.Popen([sys.executable, str(SCRIPT), str(i), str(tmp_path / f"{i}.npz"), *hosts], env=environment)
         for i in range(2)
@@ -134,7 +135,7 @@ COMMAND = (
 
 def hosts_of_the_command(runs, count, *flags):
     hosts = [f"127.0.0.1:{free_port()}" for _ in range(count)]
-    environment = os.environ | share(0, 2, []) | {"PYTHONPATH": str(SCRIPT.parents[2]), "CUDA_VISIBLE_DEVICES": "-1"}
+    environment = os.environ | allotment(0, 2, []) | ENVIRONMENT
     command = [sys.executable, "-m", "experiments.multi_host", *COMMAND, *flags, "--runs", str(runs), "--hosts", *hosts]
     team = [subprocess.Popen([*command, "--index", str(i)], env=environment) for i in range(count)]
     try:

@@ -1,4 +1,4 @@
-"""Chief and workers: lost workers, lost chiefs, shares of the machine. On loopback, in bounded time."""
+"""Chief and workers: lost workers, lost chiefs, allotted of the machine. On loopback, in bounded time."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 from fake_search import FakeHyperModel
 
 from age_keras.errors import InputError
-from age_keras.training.distributed.devices import share
+from age_keras.training.distributed.devices import allotment
 from tuning.cluster.chief import serve
 from tuning.cluster.liveness import Heartbeat, Heartbeats
 from tuning.cluster.roles import run_cluster
@@ -162,13 +162,13 @@ def test_a_second_report_of_a_trial_changes_nothing(tmp_path):
 
 def test_threads_and_gpus_are_shared_out(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    shares = [share(i, 4, ["0", "1", "2", "3", "4"]) for i in range(4)]
-    assert [s["CUDA_VISIBLE_DEVICES"] for s in shares] == ["0,4", "1", "2", "3"]
-    assert {s["OMP_NUM_THREADS"] for s in shares} == {"2"}
-    crowded = [share(i, 3, ["0", "1"]) for i in range(3)]
+    allotted = [allotment(i, 4, ["0", "1", "2", "3", "4"]) for i in range(4)]
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in allotted] == ["0,4", "1", "2", "3"]
+    assert {s["OMP_NUM_THREADS"] for s in allotted} == {"2"}
+    crowded = [allotment(i, 3, ["0", "1"]) for i in range(3)]
     assert [s["CUDA_VISIBLE_DEVICES"] for s in crowded] == ["0", "1", "0"]
     assert crowded[0]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
-    assert "CUDA_VISIBLE_DEVICES" not in share(0, 2, [])
+    assert "CUDA_VISIBLE_DEVICES" not in allotment(0, 2, [])
 
 
 def test_flags_that_do_not_fit_together_are_refused():
