@@ -93,9 +93,9 @@ def importance(records: list[TrialRecord], trials: Trials) -> Figure | None:
         return None
     figure, axes = _figure(6.0, 0.42 * len(found) + 1.3)
     names = found["parameter"].str.replace("_", " ")
-    axes.barh(names, 100 * found["share"], xerr=100 * found["sd"] / 2, color="#3b6ea5", ecolor=GREY)
+    axes.barh(names, 100 * found["fraction"], xerr=100 * found["sd"] / 2, color="#3b6ea5", ecolor=GREY)
     axes.invert_yaxis()
-    axes.set(xlabel=f"share of the variance of {trials.objective.label} (%)", xlim=(0, None))
+    axes.set(xlabel=f"fraction of the variance of {trials.objective.label} (%)", xlim=(0, None))
     axes.set_title(
         f"What mattered, by {len(records)} trials (bars: half a standard deviation of the trees)", fontsize=9
     )

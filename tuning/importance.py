@@ -1,6 +1,6 @@
 """Which hyper-parameters mattered: main effects of a random forest fitted to the trials.
 
-Functional ANOVA (Hutter, Hoos and Leyton-Brown 2014), main effects only: the share of the forest's variance over the
+Functional ANOVA (Hutter, Hoos and Leyton-Brown 2014), main effects only: the fraction of the forest's variance over the
 tried configurations that is explained by one hyper-parameter, the others averaged out.
 """
 
@@ -47,8 +47,8 @@ def importances(parameters: Sequence[dict], scores: Sequence[float], seed: int =
         seed: of the forest.
 
     Returns:
-        `parameter`, `share` (of the variance) and `sd` (over the trees), the most important first; None where there are
-        fewer than `FEWEST` trials or nothing varies.
+        `parameter`, `fraction` (of the variance) and `sd` (over the trees), the most important first; None where there
+        are fewer than `FEWEST` trials or nothing varies.
     """
     table = parameter_table(parameters)
     varying = [name for name in table if table[name].astype(str).nunique() > 1]
@@ -58,9 +58,9 @@ def importances(parameters: Sequence[dict], scores: Sequence[float], seed: int =
 
     x = np.column_stack([encode(table[name]) for name in varying])
     forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=seed).fit(x, scores)
-    shares = np.stack([_main_effects(tree, x) for tree in forest.estimators_])
-    found = pd.DataFrame({"parameter": varying, "share": shares.mean(axis=0), "sd": shares.std(axis=0)})
-    return found.sort_values("share", ascending=False, ignore_index=True)
+    fractions = np.stack([_main_effects(tree, x) for tree in forest.estimators_])
+    found = pd.DataFrame({"parameter": varying, "fraction": fractions.mean(axis=0), "sd": fractions.std(axis=0)})
+    return found.sort_values("fraction", ascending=False, ignore_index=True)
 
 
 def _main_effects(tree, x: np.ndarray) -> np.ndarray:

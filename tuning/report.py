@@ -71,13 +71,13 @@ def _verdict(run: Path, config: dict, trials: Trials) -> list[str]:
     )
     bias = selection_bias(best.column(objective.name), [r.column(objective.name) for r in ranked], objective.sign)
     flattery = (
-        f"Choosing the best of {len(ranked)} whole trials flatters it: by about {bias:.3f} as the folds tell "
-        "(Tibshirani and Tibshirani 2009)."
+        f"Its mean is optimistic, since it is the best of {len(ranked)} trials: by about {bias:.3f}, as estimated "
+        "from the folds (Tibshirani and Tibshirani 2009)."
     )
     if not (run / "outer.csv").exists():
         stopped = _stopped(run)
-        title = "# The search has stopped" if stopped else "# The search goes on"
-        return [title, *stopped, found, flattery, "Nothing has been measured on what no trial saw yet."]
+        title = "# The search has stopped" if stopped else "# The search has not finished"
+        return [title, *stopped, found, flattery, "The choice has not been measured on unseen writers yet."]
     facts = Run(run).read_json("outer.json")
     if config["space"] == "recogniser":
         return [*outcome_lines(run, config, trials, facts["trial"], best), found, flattery]
@@ -88,7 +88,7 @@ def _verdict(run: Path, config: dict, trials: Trials) -> list[str]:
 def _stopped(run: Path) -> list[str]:
     """Why a search stopped before its end: a sentence, or none."""
     why = Run(run).read_json("oracle.json").get("stopped_because") if (run / "oracle.json").exists() else None
-    return [f"It stopped, since three trials in a row failed for the same cause: {why}."] if why else []
+    return [f"It stopped because three trials in a row failed with the same cause: {why}."] if why else []
 
 
 def _outer(measured: Measured, config: dict, trials: Trials, measured_trial: str, best: TrialRecord) -> list[str]:
@@ -115,8 +115,8 @@ def _outer(measured: Measured, config: dict, trials: Trials, measured_trial: str
         + "\n".join(
             f"| {name} | {s['mae']:.2f} | {s['skill']:+.3f} | {s['band_mae']:.2f} |" for name, s in scores.items()
         ),
-        f"**How optimistic the search was.** It promised {objective.label} {searched:.3f}; on new writers it is "
-        f"{outer:.3f}: {'worse' if worse > 0 else 'better'} by {abs(worse):.3f}.",
+        f"**How optimistic the search was.** In the search, {objective.label} was {searched:.3f}; on unseen writers "
+        f"it is {outer:.3f}: {'worse' if worse > 0 else 'better'} by {abs(worse):.3f}.",
     ]
     if measured_trial != best.trial:
         lines.append(

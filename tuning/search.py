@@ -6,7 +6,7 @@
     python -m tuning.search --data DIR --role worker --chief HOST:PORT
 
 Every trial is a cross-validation with writer-disjoint folds; bad ones are cut after their first folds; the choice is
-measured once on writers that no trial saw. Killed at any moment, the same command goes on. The report, its figures and
+measured once on unseen writers. Re-run the command to resume an interrupted search. The report, its figures and
 TensorBoard's HParams are in runs/search/<run>; `python -m tuning.report runs/search/<run>` writes them again.
 """
 

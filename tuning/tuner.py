@@ -91,7 +91,7 @@ def oracle_of(run: Path, config: SearchSettings, hypermodel: CrossValidated):
 
 
 def run_trials(run: Path, config: SearchSettings, hypermodel: CrossValidated, progress: bool = True) -> None:
-    """Runs all trials in this process, or goes on with them.
+    """Runs all trials in this process, or resumes them.
 
     Raises:
         StoppedSearchError: three trials in a row failed for the same cause.
@@ -121,8 +121,8 @@ def with_verdict(run: Path, trials: Callable[[], None], end: Callable[[], Report
     except StoppedSearchError as stopped:
         report_before_an_error(run)
         raise InputError(
-            f"The search stopped, since three trials in a row failed for the same cause: {stopped}. "
-            f"Mend it and give the same command again; the trials are in {run / 'trials'}."
+            f"The search stopped because three trials in a row failed with the same cause: {stopped}. "
+            f"Fix the cause and re-run the command to resume; the trials are in {run / 'trials'}."
         ) from None
     return end()
 

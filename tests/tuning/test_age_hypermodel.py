@@ -138,7 +138,7 @@ def test_heads_of_several_trials_train_together_and_are_what_they_are_alone(tmp_
     assert passes == [3, 1, 1, 1]
 
 
-def test_a_share_of_nothing_trains_the_head_alone():
+def test_an_unfreeze_ratio_of_zero_trains_the_head_alone():
     config = basic(values(unfreeze=0.0, dropout=0.2, learning_rate=1e-3), CONFIG)
     assert (config.training.fine_tune.epochs, config.training.frozen.epochs) == (0, 2)
     assert config.model.dropout == 0.2

@@ -41,7 +41,7 @@ def write_facts(folder, oracle):
 
 def test_before_the_outer_measurement_it_says_so(searched):
     text = write_search_report(searched, board=False).read_text()
-    assert text.startswith("# The search goes on")
+    assert text.startswith("# The search has not finished")
     assert "memory: no 3 GB left" in text
     table = pd.read_csv(searched / "trials.csv")
     assert len(table) == 12
@@ -118,12 +118,12 @@ def test_a_stopped_search_leaves_its_table_and_report(tmp_path):
         run_trials(tmp_path, config, FakeHyperModel(tmp_path, config, misfortune=misfortune), progress=False)
 
     write_facts(tmp_path, "random")
-    with pytest.raises(InputError, match="The search stopped, since three trials"):
+    with pytest.raises(InputError, match="The search stopped because three trials"):
         with_verdict(tmp_path, trials, lambda: None)
     assert len(pd.read_csv(tmp_path / "trials.csv")) == 4
     text = (tmp_path / "report.md").read_text()
     assert text.startswith("# The search has stopped")
-    assert "failed for the same cause: memory: no 3 GB left" in text
+    assert "failed with the same cause: memory: no 3 GB left" in text
 
 
 def test_importance_finds_what_matters():
@@ -131,7 +131,7 @@ def test_importance_finds_what_matters():
     trials = [{"rate": float(10 ** rng.uniform(-5, -1)), "noise": float(rng.uniform()), "one": 1} for _ in range(40)]
     found = importances(trials, [np.log10(t["rate"]) + 0.1 * t["noise"] for t in trials])
     assert found["parameter"].tolist() == ["rate", "noise"]
-    assert found["share"][0] > 0.7
+    assert found["fraction"][0] > 0.7
     assert importances(trials[:3], [1.0, 2.0, 3.0]) is None
 
 

@@ -45,7 +45,9 @@ def serve(oracle: keras_tuner.Oracle, trials: Trials, address: tuple[str, int], 
     except RuntimeError:
         bound = 0
     if not bound:
-        raise InputError(f"The chief cannot listen on {host}:{port}: the port is taken, or not of this machine.")
+        raise InputError(
+            f"The chief cannot listen on {host}:{port}: the port is in use, or the address is not of this machine."
+        )
     server.start()
     bar = SearchBar(trials, total_folds(oracle, trials.folds))
     hearts = Heartbeats(workers, patience)
@@ -62,7 +64,11 @@ def serve(oracle: keras_tuner.Oracle, trials: Trials, address: tuple[str, int], 
                     trials.mark_lost(held.trial_id)
                 trial = oracle.release(name)
                 if trial:
-                    print(f"worker {name} is silent: trial {trial} goes to the next.", file=sys.stderr, flush=True)
+                    print(
+                        f"Worker {name} stopped responding: trial {trial} goes to the next worker.",
+                        file=sys.stderr,
+                        flush=True,
+                    )
             bar.refresh()
         with atomic_write(workers / "ended") as file:
             file.write("in order\n")

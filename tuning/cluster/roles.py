@@ -101,8 +101,8 @@ def _worker(config: ClusterConfig, opened: Opened) -> int:
     if threading.current_thread() is threading.main_thread():
         # A shell starts what a script puts into the background with interrupts ignored, the watch's too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    lost = f"worker {name}: the chief at {host}:{port} has not answered for {config.patience:g} seconds; stopping. "
-    lost += "Finished folds are kept: start the chief again, then the workers."
+    lost = f"Worker {name}: the chief at {host}:{port} has not answered for {config.patience:g} seconds; stopping. "
+    lost += "Finished folds are kept. Start the chief again, then the workers."
     watch = ChiefWatch(host, port, config.patience, lost)
     run, hypermodel = opened(name)
     hypermodel.restarted = config.restarted

@@ -136,7 +136,7 @@ class Worker:
 
 def _end(boss: subprocess.Popen, team: Sequence[Worker], patience: float) -> int:
     if boss.returncode < 0:
-        said = f"The chief was killed (signal {-boss.returncode}); the same command goes on from there."
+        said = f"The chief was killed (signal {-boss.returncode}). Re-run the command to resume."
         said += f" Its workers stop within about {2 * patience:g} seconds." if team else ""
         print(said, file=sys.stderr, flush=True)
     until = time.monotonic() + patience + 30

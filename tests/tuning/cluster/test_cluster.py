@@ -59,7 +59,7 @@ def test_a_lost_workers_trial_goes_to_the_next_and_all_ends_in_order(tmp_path, c
     assert [r.status for r in records] == ["complete"] * 4
     assert lost in {r.trial for r in records}
     assert {r.worker for r in records} == {"second"}
-    assert "worker first is silent" in capsys.readouterr().err
+    assert "Worker first stopped responding" in capsys.readouterr().err
     assert max(Counter((tmp_path / "log.txt").read_text().splitlines()).values()) == 1
 
 
