@@ -1,11 +1,9 @@
 """The feature cache: what a frozen prefix makes of each patch is computed once, by whoever needs it first.
 
     cache = FeatureCache()
-    plain = cache.features(cut, patches, keys)  # validation and test pages
     copies = cache.features(cut, patches, keys, views=range(8), policy=policy, seed=0, rows=learn)
-    if copies is None:                          # no room: train plainly
-        ...
-    arrays = copies.gather(rows, views)         # into cut.suffix
+    if copies is not None:                      # else there is no room: train plainly
+        arrays = copies.gather(rows, views)     # into cut.suffix
 
 An entry on disk holds the rows of one prefix (architecture and weights), one augmentation view, one precision. Rows are
 known by their patch's key *and* pixels, and are only ever appended: folds, phases, trials and processes that need
@@ -22,7 +20,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +30,7 @@ from filelock import Timeout
 from tqdm import tqdm
 
 from age_keras.files import cache_dir
-from age_keras.prefix.compute import Below, PrefixPass, Wanted, patch_identities
+from age_keras.prefix.compute import BATCH, Below, PrefixPass, Wanted, patch_identities
 from age_keras.prefix.cut import CutModel, between
 from age_keras.prefix.feature_files import FOLDER, LIMIT, FeatureFiles
 from age_keras.prefix.features import Features, View, rounding_error
@@ -43,7 +41,6 @@ MAX_ERROR = 2**-8
 NO_ROOM = f"do not fit the cache's limit (set by {LIMIT}) or the disk"
 WORKERS = "AGE_KERAS_WORKERS"
 """Environment variable, set for a training's processes: how many of them share this machine's memory."""
-READ_ROWS = 256
 
 log = logging.getLogger("age_keras")
 
@@ -61,11 +58,11 @@ class _Set:
     """One set of features: some rows of the entries of some views.
 
     Attributes:
-        work: what computes them.
-        rows, ids: the wanted patches, and their identities.
-        entries: name and facts of each view's.
-        dtype: of a row in an entry.
-        missing: bytes that are not on disk yet.
+        work: What computes them.
+        rows, ids: The wanted patches, and their identities.
+        entries: Name and facts of each view's entry.
+        dtype: A row of an entry.
+        missing: Bytes that are not on disk yet.
     """
 
     work: PrefixPass
@@ -84,19 +81,19 @@ class FeatureCache:
     """Computes, keeps and finds features.
 
     Args:
-        directory: folder of the entries. Defaults to a folder in the cache folder.
-        memory_budget: bytes of features that may be held in memory together. Defaults to a quarter of the machine's
+        directory: The folder of the entries. Defaults to one in the cache folder.
+        memory_budget: Bytes of features that may be held in memory together. Defaults to a quarter of the machine's
             memory, divided among its workers.
-        disk_budget: bytes of all entries; the least recently used are deleted first, those that this cache has used
+        disk_budget: Bytes of all entries; the least recently used are deleted first, those that this cache has used
             stay. Defaults to `FeatureFiles.default_budget`.
-        dtype: `float32`, `float16` or `bfloat16`: how features are kept. They are handed out in the boundary's dtype.
-            One that changes a feature by more than `MAX_ERROR` of its value (or of the tensor's root mean square, where
-            that is larger) is replaced by float32. Defaults to `float32`.
-        progress: whether to show a bar while computing. Defaults to True.
-        say: called once with each sentence that the user should read. Defaults to a warning in the log.
-        computed_in: `float32`, which is as the model itself computes, or `bfloat16` or `float16`, faster where the
-            machine has them (`low_precision`). What it costs is measured on a sample of patches whenever something is
-            computed; beyond `MAX_COMPUTE_ERROR`, float32 is used. Defaults to `float32`.
+        dtype: How features are kept: `float32`, `float16` or `bfloat16`. They are returned in the boundary's dtype.
+            A dtype that changes a feature by more than `MAX_ERROR` (see `rounding_error`) is replaced by float32.
+            Defaults to `float32`.
+        progress: Whether to show a bar while computing. Defaults to True.
+        say: Called once with each sentence that the user should read. Defaults to a warning in the log.
+        computed_in: How the prefix computes: `float32`, as the model itself does, or `bfloat16` or `float16`, faster
+            where the machine has them (`low_precision`). The error is measured on a sample of patches whenever
+            something is computed; beyond `MAX_COMPUTE_ERROR`, float32 is used. Defaults to `float32`.
     """
 
     def __init__(
@@ -128,8 +125,8 @@ class FeatureCache:
         """The features of some patches, see `together`; None where they fit neither in memory nor on disk.
 
         Args:
-            cut, patches, keys, **wanted: see `Wanted`.
-            label: what the progress bar says.
+            cut, patches, keys, **wanted: Attributes of `Wanted`.
+            label: What the progress bar says.
         """
         found = self.together([Wanted(cut, patches, keys, **wanted)], label=label)
         return found[0] if found else None
@@ -143,10 +140,10 @@ class FeatureCache:
         written there as well if there is room left, so that others find it.
 
         Args:
-            wanted: the sets.
-            below: the same sets at a lower cut of the same model, which will be wanted next: where there is room, they
+            wanted: The sets.
+            below: The same sets at a lower cut of the same model, which will be wanted next: where there is room, they
                 are computed first and `wanted` from them, so that the pixels pass through the network once.
-            label: what the progress bar says.
+            label: What the progress bar says.
 
         Returns:
             The features of each, or None where there is no room.
@@ -249,8 +246,8 @@ class FeatureCache:
         errors = {"kept": 0.0, "computed": 0.0}
         if wanted.missing and work.computed_in != "float32":
             errors["computed"] = work.affordable_error(wanted.rows, next(iter(wanted.entries)))
-        total = wanted.missing // wanted.dtype.itemsize
-        with tqdm(total=total, desc=label, unit=" patches", disable=hidden, file=sys.stderr, leave=False) as bar:
+        patches = wanted.missing // wanted.dtype.itemsize
+        with tqdm(total=patches, desc=label, unit=" patches", disable=hidden, file=sys.stderr, leave=False) as bar:
             for view in wanted.entries:
                 array, found, count = self._fill_view(wanted, view, in_memory, on_disk, errors, bar)
                 slots = np.full(len(work.patches), -1, np.int64)
@@ -295,15 +292,15 @@ class FeatureCache:
         with ExitStack() as stack:
             if on_disk and (slots < 0).any():
                 try:
-                    self._lock(name, stack)
+                    stack.enter_context(self._locked(name))
                 except OSError as error:
                     on_disk = failed(error)
                 rows = self.files.rows(name, wanted.dtype)  # Another process may have computed them meanwhile.
                 slots = rows.find(wanted.ids)
             there, todo = np.flatnonzero(slots >= 0), np.flatnonzero(slots < 0)
             if held is not None:
-                for first in range(0, len(there), READ_ROWS):  # Not all at once: that would take the memory twice.
-                    part = there[first : first + READ_ROWS]
+                for first in range(0, len(there), BATCH):  # Not all at once: that would take the memory twice.
+                    part = there[first : first + BATCH]
                     held[part] = rows.array[slots[part]]
             for batch, tensors in wanted.work.compute(wanted.rows[todo], view):
                 packed, kept = _packed(tensors, wanted.dtype)
@@ -327,13 +324,13 @@ class FeatureCache:
             raise _DiskError from FileNotFoundError(errno.ENOENT, "they have been deleted")
         return rows.array, slots, len(todo)
 
-    def _lock(self, name: str, stack: ExitStack) -> None:
+    def _locked(self, name: str) -> AbstractContextManager:
         lock = self.files.lock(name)
         try:
-            stack.enter_context(lock.acquire(timeout=0))
+            return lock.acquire(timeout=0)
         except Timeout:
             self._once("Another process is computing the same features: waiting for it.")
-            stack.enter_context(lock.acquire())
+            return lock.acquire()
 
     def _identities(self, patches: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Reads all pixels; once for the same arrays, if they cannot be written to."""

@@ -35,13 +35,13 @@ class Wanted:
     """Patches and views of them whose features are needed.
 
     Attributes:
-        cut: from `cut_model`, with a prefix.
+        cut: From `cut_model`, with a prefix.
         patches: uint8 (P, H, W, C).
         keys: uint64 (P,), the patches' lasting identities, which also choose the augmented copies.
         rows: int64 (n,), the rows of `patches` that are needed. Defaults to all.
-        views: numbers of the augmented copies (`epoch_views`). Defaults to None: the patches as they are.
-        policy: the layer that augments. With None, or one that changes nothing, all views are the patches as they are.
-        seed: seed of the augmented copies. Defaults to 0.
+        views: Numbers of the augmented copies (`epoch_views`). Defaults to None: the patches as they are.
+        policy: The layer that augments. With None, or one that changes nothing, all views are the patches as they are.
+        seed: Seed of the augmented copies. Defaults to 0.
     """
 
     cut: CutModel
@@ -71,8 +71,8 @@ class Below:
     """Features of a lower cut, to start from instead of the pixels.
 
     Attributes:
-        features: of the lower cut.
-        onward: from the tensors of that cut to those of a higher one, see `between`.
+        features: Of the lower cut.
+        onward: From the tensors of that cut to those of a higher one, see `between`.
     """
 
     features: Features
@@ -84,13 +84,13 @@ class PrefixPass:
     """Computes boundary tensors of patches and of their augmented copies.
 
     Attributes:
-        cut: a model with a prefix.
+        cut: A model with a prefix.
         patches: uint8 (P, H, W, C).
         keys: uint64 (P,), the patches' lasting identities, which choose the augmented copies.
-        policy: the layer that augments; None for none.
-        seed: seed of the augmented copies.
-        batch: patches in a step. Defaults to 32.
-        below: features of a lower cut to start from, where they have the view; None for the pixels.
+        policy: The layer that augments; None for none.
+        seed: Seed of the augmented copies.
+        batch: Patches in a step. Defaults to 32.
+        below: Features of a lower cut to start from, where they have the view; None for the pixels.
         computed_in: `float32`, which is as the model itself computes, or `bfloat16` or `float16`, see `low_precision`.
     """
 
@@ -128,7 +128,7 @@ class PrefixPass:
 
         Args:
             rows: int64 (n,).
-            view: number of the augmented copy, or None for the patches as they are.
+            view: Number of the augmented copy, or None for the patches as they are.
         """
         if not len(rows):
             return
@@ -169,7 +169,7 @@ class PrefixPass:
 
         Args:
             rows: int64 (n,), at least one; as many as a batch holds are taken from all over them.
-            view: as for `compute`.
+            view: As for `compute`.
         """
         sample = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), self.batch)).astype(int))]
         exactly = dataclasses.replace(self, below=None, computed_in="float32")
@@ -211,11 +211,11 @@ class LiveFeatures:
     """In place of `Features` where there is no cache, or no room: computed anew whenever they are asked for.
 
     Args:
-        wanted: the patches and their views. All of its patches can be asked for.
+        wanted: The patches and their views. All of its patches can be asked for.
 
     Attributes:
-        views: numbers of the augmented copies; None stands for the patches as they are.
-        boundary: shape and dtype of what `gather` returns.
+        views: Numbers of the augmented copies; None stands for the patches as they are.
+        boundary: Shape and dtype of what `gather` returns.
     """
 
     def __init__(self, wanted: Wanted):

@@ -1,6 +1,6 @@
 """The frozen prefix: a model cut in two, so that what never changes is computed once.
 
-    cut = cut_model(model)            # after the `trainable` flags are set; again whenever they change
+    cut = cut_model(model)              # after the `trainable` flags are set; again whenever they change
     if cut.prefix is not None:          # something can be cached
         features = cut.prefix(patches)  # a list of arrays, always as in inference
         cut.suffix.compile(...)
@@ -50,7 +50,7 @@ class Boundary:
 
     @property
     def bytes(self) -> int:
-        return math.prod(self.shape) * itemsize(self.dtype)
+        return math.prod(self.shape) * _itemsize(self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +58,15 @@ class CutModel:
     """A model cut at the boundary between frozen and trainable.
 
     Attributes:
-        model: the model that was cut.
+        model: The model that was cut.
         whole: `model` for plain training: inputs to outputs, the frozen part as in inference.
-        prefix: inputs to the list of boundary tensors, always as in inference; None where nothing can be cached.
-        suffix: the list of boundary tensors to the model's outputs; None where nothing can be cached.
-        boundary: the tensors that cross.
-        suffix_fraction: the fraction of the multiply-adds that the suffix does; 1 where there is none.
-        multiply_adds: of the whole model for one example, forward.
-        graph: the whole model as calls.
-        slots: of the boundary's tensors in the graph.
+        prefix: Inputs to the list of boundary tensors, always as in inference; None where nothing can be cached.
+        suffix: The list of boundary tensors to the model's outputs; None where nothing can be cached.
+        boundary: The tensors that cross.
+        suffix_fraction: The fraction of the multiply-adds that the suffix does; 1 where there is none.
+        multiply_adds: Work of the whole model for one example, forward.
+        graph: The whole model as calls.
+        slots: The boundary's tensors in the graph.
     """
 
     model: keras.Model
@@ -105,9 +105,9 @@ def cut_model(model: keras.Model, slack: float = 0.02) -> CutModel:
     Sequential, use a layer twice, and have several inputs and outputs.
 
     Args:
-        model: a built functional model whose layers carry their `trainable` flags.
-        slack: work that may be moved from the prefix to the suffix to save bytes, as a fraction of a training
-            step's. Defaults to 0.02. Nothing is cached where the prefix does less than this fraction of the whole.
+        model: A built functional model whose layers carry their `trainable` flags.
+        slack: The work that may be moved from the prefix to the suffix to save bytes, as a fraction of a training
+            step's. Nothing is cached where the prefix does less than this fraction of the whole. Defaults to 0.02.
 
     Returns:
         The two parts, which share `model`'s layers and variables. Cut again after changing a `trainable` flag.
@@ -157,7 +157,7 @@ def between(lower: CutModel, higher: CutModel) -> CallsModel | None:
     return CallsModel(higher.graph, calls, calls, lower.slots, higher.slots, list_outputs=True, name=name)
 
 
-def itemsize(dtype: str) -> int:
+def _itemsize(dtype: str) -> int:
     """Bytes of one element, bfloat16 too."""
     return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
@@ -170,7 +170,7 @@ def _cheapest(
     No tensor crosses whose rows are not examples; where the slack leaves no such cut, it is the next one before.
     """
     sizes = {
-        slot: math.prod(graph.specs[slot].shape[1:]) * itemsize(graph.specs[slot].dtype)
+        slot: math.prod(graph.specs[slot].shape[1:]) * _itemsize(graph.specs[slot].dtype)
         for slot in by_example
         if None not in graph.specs[slot].shape[1:]
     }

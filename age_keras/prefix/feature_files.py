@@ -45,12 +45,12 @@ class Entry:
     """An entry on disk.
 
     Attributes:
-        number: names its file.
-        name: a hash of `facts`.
-        facts: all that decides what the features are.
-        bytes: size of its rows.
-        used: when it was last used, in seconds since 1970.
-        errors: the largest that whoever computed rows has measured: `kept`, by rounding, and `computed`, by computing
+        number: The number that names its file.
+        name: A hash of `facts`.
+        facts: Everything that decides what the features are.
+        bytes: The size of its rows.
+        used: When it was last used, in seconds since 1970.
+        errors: The largest that whoever computed rows has measured: `kept`, by rounding, and `computed`, by computing
             in a lower precision.
     """
 
@@ -67,10 +67,10 @@ class Rows:
     """The rows of an entry as they are now.
 
     Attributes:
-        number: of the entry; None where there is none.
+        number: The entry's number; None where there is no entry.
         ids: uint64 (n,), the patch of each row.
         array: (n,) of the entry's row dtype, mapped.
-        errors: see `Entry`.
+        errors: See `Entry`.
     """
 
     number: int | None
@@ -88,10 +88,10 @@ class FeatureFiles:
     """Finds, adds and deletes rows. Several processes may use the same folder.
 
     Args:
-        folder: where the files are; made when something is written.
+        folder: The folder of the files; it is made when something is written.
 
     Attributes:
-        damaged: whether the index was damaged when it was opened. All that it named is forgotten.
+        damaged: Whether the index was damaged when it was opened. Everything in it is then forgotten.
     """
 
     def __init__(self, folder: Path):
@@ -156,11 +156,11 @@ class FeatureFiles:
         """Adds rows behind those that were there. Only while holding `lock`.
 
         Args:
-            name, facts: the entry's.
-            before: what `rows` or `append` has returned.
+            name, facts: Those of the entry.
+            before: What `rows` or `append` has returned.
             ids: uint64 (n,), the patches.
             array: (n,), their rows.
-            errors: theirs, see `Entry`.
+            errors: Their errors, see `Entry`.
 
         Returns:
             The rows with the new ones, mapped as `before`: call `rows` to map them all.
@@ -208,9 +208,9 @@ class FeatureFiles:
         """Deletes the least recently used entries until `need` more bytes fit the budget and the disk.
 
         Args:
-            need: bytes that are going to be added.
-            budget: bytes of all entries.
-            keep: names of entries that stay; those that are being written stay as well.
+            need: Bytes that are going to be added.
+            budget: Bytes of all entries.
+            keep: Names of entries that stay; those that are being written stay as well.
 
         Returns:
             Whether there is room now. Nothing is deleted where there could be none.

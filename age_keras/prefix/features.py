@@ -15,8 +15,8 @@ class View:
     """The features of one augmentation view.
 
     Attributes:
-        arrays: of each boundary tensor, (n, *shape), in memory or mapped.
-        slots: int64 (P,), where the features of a patch stand; -1 for patches that were not asked for.
+        arrays: One array for each boundary tensor, (n, *shape), in memory or mapped.
+        slots: int64 (P,), the place of each patch in the arrays; -1 for patches that were not asked for.
     """
 
     arrays: Sequence[np.ndarray]
@@ -28,15 +28,15 @@ class Features:
     """What `FeatureCache.features` returns.
 
     Attributes:
-        boundary: shape and dtype of what `gather` returns.
-        views: by number; `views[None]` of the patches as they are.
-        precision: the dtype in which features are kept.
-        error: the largest error of keeping them so, relative to the value or, where larger, to the tensor's root mean
+        boundary: Shape and dtype of what `gather` returns.
+        views: The views by number; `views[None]` holds the patches as they are.
+        precision: The dtype in which features are kept.
+        error: The largest error of keeping them so, relative to the value or, where larger, to the tensor's root mean
             square; 0 for float32.
-        in_memory: whether they are held in memory rather than mapped from disk.
-        computed: how many features were computed, not found.
-        computed_in: the precision that the frozen part was computed in; float32 is as the model itself does.
-        compute_error: how far the features are from those computed in float32: the root mean square of the difference
+        in_memory: Whether they are held in memory rather than mapped from disk.
+        computed: How many features were computed, not found.
+        computed_in: The precision that the frozen part was computed in; the model itself computes in float32.
+        compute_error: How far the features are from those computed in float32: the root mean square of the difference
             over that of the features, measured on a sample of patches by whoever computed them; 0 for float32.
     """
 
@@ -57,7 +57,7 @@ class Features:
             views: int64 (B,), the augmented copy of each, or one number for all; None for the patches as they are.
 
         Returns:
-            Of each boundary tensor (B, *shape), in the boundary's dtype.
+            One array for each boundary tensor, (B, *shape), in the boundary's dtype.
 
         Raises:
             KeyError: a patch or a view that was not asked for.
@@ -80,7 +80,7 @@ class Features:
 
     @property
     def signature(self) -> list[tf.TensorSpec]:
-        """Type and shape of what `gather` returns, as `row_batches` of the input pipeline asks for."""
+        """Type and shape of what `gather` returns, for `row_batches` of the input pipeline."""
         return [tf.TensorSpec((None, *tensor.shape), tensor.dtype) for tensor in self.boundary]
 
 

@@ -13,7 +13,7 @@ def count_multiply_adds(graph: Graph) -> tuple[dict[Call, float], set[Slot]]:
     """Traces a model once in inference and counts what each call does.
 
     Args:
-        graph: the whole model, see `read_graph`.
+        graph: The whole model, see `read_graph`.
 
     Returns:
         The multiply-adds of each call for one example: those of convolutions and matrix products; what is element-wise

@@ -22,10 +22,10 @@ class Call:
     """One call of one operation.
 
     Attributes:
-        operation: the layer or the Keras operation.
+        operation: The layer or the Keras operation.
         arguments: Keras' record of the arguments, with KerasTensors as place holders.
-        bind: which slot stands for which place holder, as (id of the KerasTensor, slot).
-        outputs: the slots that the call fills.
+        bind: Which slot stands for which place holder, as (id of the KerasTensor, slot).
+        outputs: The slots that the call fills.
     """
 
     operation: Any
@@ -56,11 +56,11 @@ class Graph:
     """A whole model as calls.
 
     Attributes:
-        calls: in the order of execution.
-        inputs, outputs: the slots of the model's inputs and outputs.
-        specs: shape and dtype of every slot, as KerasTensors.
-        layers: the leaf layers in the order in which the model lists its variables.
-        output_structure: how the model nests its outputs.
+        calls: In the order of execution.
+        inputs, outputs: The slots of the model's inputs and outputs.
+        specs: Shape and dtype of every slot, as KerasTensors.
+        layers: The leaf layers in the order in which the model lists its variables.
+        output_structure: How the model nests its outputs.
     """
 
     calls: tuple[Call, ...]
@@ -174,11 +174,11 @@ class CallsModel(keras.Model):
     It is a view: save the model it was taken from.
 
     Args:
-        graph: the whole model.
-        calls: the part to run, in order.
-        still: those of `calls` that always run as in inference, also in `fit`.
-        inputs, outputs: the slots that go in and come out.
-        list_outputs: whether the outputs are a list. Defaults to False: they have the structure of the whole model's.
+        graph: The whole model.
+        calls: The part to run, in order.
+        still: The calls that always run as in inference, also in `fit`.
+        inputs, outputs: The slots that go in and come out.
+        list_outputs: Whether the outputs are a list. Defaults to False: they have the structure of the whole model's.
     """
 
     def __init__(self, graph, calls, still, inputs, outputs, list_outputs=False, name=None):

@@ -34,8 +34,8 @@ def in_low_precision(
     """A model in inference, with its weights as they are now, computed in a lower precision.
 
     Args:
-        model: returns a list of tensors.
-        signature: type and shape of each input, the batch given.
+        model: Returns a list of tensors.
+        signature: Type and shape of each input, the batch given.
         dtype: `bfloat16` or `float16`; with `float32` layers are fused alone.
 
     Returns:
