@@ -173,6 +173,7 @@ WITHOUT_TENSORFLOW = (
     "age_keras.data.patches",
     "age_keras.data.synthetic",
     "age_keras.data.splits",
+    "age_keras.prefix.feature_files",
     "age_keras.evaluation",
     "age_keras.backbones.families",
     "age_keras.backbones.listing",
