@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from age_keras import cli
-from age_keras.config.age import AgeConfig, PageSettings
+from age_keras.config.age import AgeConfig, PhaseConfig
 from age_keras.config.model import ModelConfig
+from age_keras.config.pages import PageSettings
 from age_keras.errors import InputError
 from age_keras.training.request import check_request, size_remarks
+from experiments import vit, vit_variants
 
 ROOT = Path(__file__).resolve().parents[2]
 AGE = (
@@ -94,6 +96,13 @@ def test_what_cannot_be_done_is_refused_before_the_work(flags, message, capsys):
 def test_an_unknown_variant_is_refused_before_the_work(capsys):
     assert start("heads", "--variants", "mae", "ordinal") == 2
     assert "ordinal" in capsys.readouterr().err
+
+
+def test_the_plain_phase_of_vit_variants_can_be_built_from_any():
+    for phase in (vit.get_config().training.fine_tune, PhaseConfig(5, 1e-4, unfreeze=0.5, plateau_patience=2)):
+        plain = vit_variants._without_help(phase)
+        assert (plain.schedule, plain.warmup, plain.layer_decay, plain.clip_norm) == ("constant", 0, 1.0, 0.0)
+        assert (plain.epochs, plain.unfreeze, plain.optimizer) == (phase.epochs, phase.unfreeze, phase.optimizer)
 
 
 def test_a_backbone_that_sees_another_size_than_it_was_trained_at_is_named():

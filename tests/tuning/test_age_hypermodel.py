@@ -147,7 +147,10 @@ def test_an_unfreeze_ratio_of_zero_trains_the_head_alone():
 
 def test_every_point_of_the_wide_space_is_a_configuration():
     declared = keras_tuner.HyperParameters()
-    base = replace(CONFIG, backbones=("resnet10", "resnet50"))
+    # Whatever the user asked for beside the space: what a trial does not use must not refuse it.
+    training = replace(CONFIG.training, augment="handwriting", strength=2.0)
+    model = replace(CONFIG.model, loss="mse")
+    base = replace(CONFIG, backbones=("resnet10", "resnet50"), training=training, model=model)
     wide(declared, base)
     assert len(declared.space) == 12
     for seed in range(40):
