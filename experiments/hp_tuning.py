@@ -7,6 +7,7 @@ cross-validation, hopeless trials are cut after their first folds, and each back
 writers that no trial saw; its report says how optimistic the search was. One search for each backbone, under
 runs/hp_tuning/; re-run the command to resume. At most 100 trainings per backbone: hours on a GPU. Without one:
 --backbones mobilenetv3_small --trials 5 --training.frozen.epochs 5 --training.fine-tune.epochs 2.
+It runs in one process; `python -m tuning.search --backbones NAME --workers N` spreads the search of one backbone.
 """
 
 import sys

@@ -182,6 +182,10 @@ WITHOUT_TENSORFLOW = (
     "age_keras.characters.calibration",
     "age_keras.characters.data",
     "age_keras.characters.evaluation",
+    "tuning.report",
+    "tuning.search",
+    "tuning.search_config",
+    "tuning.search_digits",
 )
 
 

@@ -17,8 +17,8 @@ from age_keras.errors import InputError
 from age_keras.files import atomic_write
 from age_keras.run.folder import Run
 from tuning.characters.outcome import outcome_lines
-from tuning.measure import Measured, difference
 from tuning.objective import OBJECTIVES, age_scores, selection_bias
+from tuning.outcome import Measured, difference
 from tuning.trials import COMPLETE, CUT, FAILED, RUNNING, TrialRecord, Trials
 
 SHOWN = 10

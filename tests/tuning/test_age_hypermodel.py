@@ -16,7 +16,8 @@ from age_keras.training.heads.batched import train_all_heads
 from age_keras.training.study import Study
 from tuning import hypermodel as module
 from tuning.hypermodel import AgeHyperModel, search_parts
-from tuning.measure import chosen_config, difference, measure
+from tuning.measure import chosen_config, measure
+from tuning.outcome import difference
 from tuning.search_config import SearchConfig
 from tuning.spaces import basic, recogniser, wide
 from tuning.trials import TrialRecord

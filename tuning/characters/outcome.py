@@ -8,7 +8,7 @@ import pandas as pd
 from age_keras.characters.data.characters import Characters
 from age_keras.files import atomic_write
 from age_keras.run.folder import Run
-from tuning.measure import interval
+from tuning.outcome import interval
 from tuning.trials import TrialRecord, Trials
 
 
