@@ -75,7 +75,7 @@ class AgeHyperModel(CrossValidated):
         return figures
 
     def _head(self, config: AgeConfig, fold: int) -> TrainedHead | None:
-        """Phase 1 of a fold: the linear heads of all folds, and of the next trials, are trained together.
+        """The frozen phase of a fold: the linear heads of all folds, and of the next trials, are trained together.
 
         They are as without the others, to the last bit, so it does not matter who trains with whom, or again after
         this process was killed.
