@@ -37,7 +37,7 @@ from age_keras.config.model import ModelConfig
 from age_keras.data.batches.augment import get_policy
 from age_keras.data.batches.pipeline import batches
 from age_keras.models.age import build_age_model, unfreeze
-from age_keras.prefix import FeatureCache, cut_model
+from age_keras.prefix import FeatureCache, Wanted, cut_model
 from age_keras.prefix.compute import PrefixPass
 from age_keras.training.heads.linear import HeadSettings, LinearHeads
 
@@ -82,8 +82,9 @@ def measure(args, views: int) -> dict[str, float]:
         model.evaluate(batches(patches, ages, keys, shuffle=False, epochs=1, **order), verbose=0)
         return args.sample
 
-    plain = PrefixPass(cut, patches, keys, computed_in=args.prefix_compute)
-    copied = dataclasses.replace(plain, policy=policy, seed=SEED)
+    as_they_are = Wanted(cut, patches, keys)
+    augmented = dataclasses.replace(as_they_are, views=range(views), policy=policy, seed=SEED)
+    plain, copied = (PrefixPass(each, computed_in=args.prefix_compute) for each in (as_they_are, augmented))
     rows = np.arange(args.sample)
 
     def prefix():

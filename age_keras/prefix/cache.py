@@ -181,7 +181,7 @@ class FeatureCache:
             if why:
                 self._say_no_disk(each.bytes, why, in_memory=True)
         found = []
-        for each, views, held, disk, start in zip(sets, wanted, in_memory, on_disk, starts, strict=True):
+        for each, held, disk, start in zip(sets, in_memory, on_disk, starts, strict=True):
             if start is not None:
                 each = dataclasses.replace(each, work=dataclasses.replace(each.work, below=start))
             try:
@@ -189,20 +189,20 @@ class FeatureCache:
             except _DiskError as error:
                 self._say_no_disk(each.bytes, _cannot(error.__cause__), in_memory=False)
                 return None
-            if views.views is not None and None in features.views:
-                features.views.update(dict.fromkeys(views.views, features.views[None]))
+            if None in features.views:
+                features.views.update(dict.fromkeys(each.work.wanted.views or (), features.views[None]))
             found.append(features)
         return found
 
     def _set(self, wanted: Wanted) -> _Set:
-        work = wanted.work(self.computed_in)
+        work = PrefixPass(wanted, computed_in=self.computed_in)
         rows = np.arange(len(wanted.patches)) if wanted.rows is None else np.unique(wanted.rows)
         ids = self._identities(wanted.patches, wanted.keys)[rows]
         numpy_dtype = tf.as_dtype(self.dtype).as_numpy_dtype
         dtype = np.dtype([(str(i), numpy_dtype, tensor.shape) for i, tensor in enumerate(wanted.cut.boundary)])
         entries, missing = {}, 0
         for view in wanted.numbers:
-            facts = {**work.facts, "view": view, "seed": work.seed, "precision": self.dtype}
+            facts = {**work.facts, "view": view, "precision": self.dtype}
             name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()[:32]
             entries[view] = (name, facts)
             missing += int((self.files.rows(name, dtype).find(ids) < 0).sum()) * dtype.itemsize
@@ -250,13 +250,13 @@ class FeatureCache:
         with tqdm(total=patches, desc=label, unit=" patches", disable=hidden, file=sys.stderr, leave=False) as bar:
             for view in wanted.entries:
                 array, found, count = self._fill_view(wanted, view, in_memory, on_disk, errors, bar)
-                slots = np.full(len(work.patches), -1, np.int64)
+                slots = np.full(len(work.wanted.patches), -1, np.int64)
                 slots[wanted.rows] = found
                 views[view] = View([array[name] for name in wanted.dtype.names], slots)
                 computed += count
         self.files.touch([name for name, _ in wanted.entries.values()])
         features = Features(
-            work.cut.boundary,
+            work.wanted.cut.boundary,
             views,
             self.dtype,
             error=errors["kept"],

@@ -59,12 +59,6 @@ class Wanted:
             return [None]
         return [*sorted({int(view) for view in self.views})]
 
-    def work(self, computed_in: str = "float32") -> "PrefixPass":
-        """What computes the features."""
-        if self.numbers == [None]:
-            return PrefixPass(self.cut, self.patches, self.keys, computed_in=computed_in)
-        return PrefixPass(self.cut, self.patches, self.keys, self.policy, self.seed, computed_in=computed_in)
-
 
 @dataclass(frozen=True, eq=False)
 class Below:
@@ -84,24 +78,21 @@ class PrefixPass:
     """Computes boundary tensors of patches and of their augmented copies.
 
     Attributes:
-        cut: A model with a prefix.
-        patches: uint8 (P, H, W, C).
-        keys: uint64 (P,), the patches' lasting identities, which choose the augmented copies.
-        policy: The layer that augments; None for none.
-        seed: Seed of the augmented copies.
+        wanted: The patches; its rows and views are not regarded.
         batch: Patches in a step. Defaults to 32.
         below: Features of a lower cut to start from, where they have the view; None for the pixels.
-        computed_in: `float32`, which is as the model itself computes, or `bfloat16` or `float16`, see `low_precision`.
+        computed_in: `float32`, as the model itself computes, or `bfloat16` or `float16`, see `low_precision`.
     """
 
-    cut: CutModel
-    patches: np.ndarray
-    keys: np.ndarray
-    policy: keras.layers.Layer | None = None
-    seed: int = 0
+    wanted: Wanted
     batch: int = BATCH
     below: Below | None = None
     computed_in: str = "float32"
+
+    @property
+    def policy(self) -> keras.layers.Layer | None:
+        """The layer that augments; None where it changes nothing."""
+        return None if self.wanted.numbers == [None] else self.wanted.policy
 
     @functools.cached_property
     def facts(self) -> dict:
@@ -113,11 +104,12 @@ class PrefixPass:
             policy["class"] = f"{kind.__module__}.{kind.__name__}"
             versions |= {"age_keras": age_keras.__version__, "augment": AUGMENT_VERSION, "cv2": cv2.__version__}
         return {
-            "model": self.cut.model.name,
-            "prefix": self.cut.fingerprint(),
-            "boundary": [[list(tensor.shape), tensor.dtype] for tensor in self.cut.boundary],
-            "patch": [list(self.patches.shape[1:]), str(self.patches.dtype)],
+            "model": self.wanted.cut.model.name,
+            "prefix": self.wanted.cut.fingerprint(),
+            "boundary": [[list(tensor.shape), tensor.dtype] for tensor in self.wanted.cut.boundary],
+            "patch": [list(self.wanted.patches.shape[1:]), str(self.wanted.patches.dtype)],
             "policy": policy,
+            "seed": 0 if policy is None else self.wanted.seed,
             "versions": versions,
             "computed_in": self.computed_in,
             "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),  # It rounds differently.
@@ -146,12 +138,12 @@ class PrefixPass:
         # An epoch of the plain pipeline without a limit on views is numbered as the view that it draws.
         order = {"policy": None} if view is None else {"policy": self.policy, "first_epoch": view}
         dataset = batches(
-            self.patches,
-            np.zeros(len(self.patches), np.float32),
-            self.keys,
+            self.wanted.patches,
+            np.zeros(len(self.wanted.patches), np.float32),
+            self.wanted.keys,
             batch_size=min(self.batch, len(rows)),
             shuffle=False,
-            seed=self.seed,
+            seed=self.wanted.seed,
             epochs=1 if view is None else view + 1,
             indices=rows,
             **order,
@@ -187,14 +179,15 @@ class PrefixPass:
             raise LowPrecisionError("not supported on this machine")
         if not error <= MAX_COMPUTE_ERROR:
             raise LowPrecisionError(f"it would change their features by more than {100 * MAX_COMPUTE_ERROR:.1f} %")
-        name, precision = self.cut.model.name, self.computed_in
+        name, precision = self.wanted.cut.model.name, self.computed_in
         log.warning("%s, frozen layers in %s: features differ by %.2g (root mean square).", name, precision, error)
         return error
 
     @functools.cached_property
     def run(self) -> Callable:
         """From the pixels of a whole batch to the boundary's tensors."""
-        return self._traced(self.cut.prefix, [tf.TensorSpec((self.batch, *self.patches.shape[1:]), self.patches.dtype)])
+        patches = self.wanted.patches
+        return self._traced(self.wanted.cut.prefix, [tf.TensorSpec((self.batch, *patches.shape[1:]), patches.dtype)])
 
     @functools.cached_property
     def _run_onward(self) -> Callable:
@@ -220,19 +213,19 @@ class LiveFeatures:
 
     def __init__(self, wanted: Wanted):
         self.views, self.boundary = wanted.numbers, wanted.cut.boundary
-        self._work = wanted.work()
+        self._work = PrefixPass(wanted)
 
     def gather(self, rows: np.ndarray, views: np.ndarray | int | None = None) -> list[np.ndarray]:
         """Features of some patches, see `Features.gather`; the same within rounding."""
-        work, rows = self._work, np.asarray(rows, np.int64)
+        rows, work, wanted = np.asarray(rows, np.int64), self._work, self._work.wanted
         views = None if views is None or work.policy is None else np.broadcast_to(views, rows.shape)
         parts = []
         for first in range(0, len(rows), work.batch):
             places = np.arange(first, min(first + work.batch, len(rows)))
             full = np.resize(places, work.batch)  # A batch of another size would be traced again.
-            pixels = work.patches[rows[full]]
+            pixels = wanted.patches[rows[full]]
             if views is not None:
-                pixels = work.policy.augment(pixels, view_keys(work.keys[rows[full]], views[full], work.seed))
+                pixels = work.policy.augment(pixels, view_keys(wanted.keys[rows[full]], views[full], wanted.seed))
             parts.append([np.asarray(tensor)[: len(places)] for tensor in work.run(pixels)])
         return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
 

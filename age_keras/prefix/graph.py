@@ -1,4 +1,4 @@
-"""The calls that make up a Keras model, one after the other: the only place that reads Keras' private parts.
+"""The calls that make up a Keras model, in order: the only file of this room that reads Keras' private parts.
 
 A functional model is a graph of operations; nested functional and Sequential models are opened, so that what comes out
 is one flat list of calls in the order in which Keras runs them. `CallsModel` runs a part of that list with the very
