@@ -13,7 +13,6 @@ from age_keras.config.age import AgeConfig
 from age_keras.config.serialization import digest
 from age_keras.data.splits import holdout, inner_split, kfold, refuse_leak
 from age_keras.errors import InputError
-from age_keras.models.age import build_age_model
 from age_keras.run.bundle import save_bundle
 from age_keras.training.heads.batched import alike, can_batch, train_all_heads
 from age_keras.training.heads.linear import TrainedHead
@@ -48,12 +47,6 @@ class AgeHyperModel(CrossValidated):
 
     def space(self, hp: keras_tuner.HyperParameters) -> AgeConfig:
         return AGE_SPACES[self.study.config.space](hp, self.study.config)
-
-    def build(self, hp: keras_tuner.HyperParameters):
-        """The untrained model of a configuration, as `protocol.train` builds it: a `keras.Model`."""
-        patches = self.study.data.store.patches
-        config = self.space(hp)
-        return build_age_model(config.backbone, config.model, patches.shape[1], patches.shape[-1]).trained
 
     def fit_fold(self, hp: keras_tuner.HyperParameters, fold: int, folder: Path, on_epoch: OnEpoch) -> dict[str, Any]:
         config, part = self.space(hp), self.parts[fold - 1]

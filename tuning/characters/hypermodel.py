@@ -64,18 +64,15 @@ class RecogniserHyperModel(CrossValidated):
     def space(self, hp: keras_tuner.HyperParameters) -> tuple[RecogniserConfig, RecogniserTraining]:
         return recogniser(hp, self.model, self.training)
 
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The untrained recogniser of a configuration."""
-        return fresh_recogniser(self.space(hp)[0], self.characters, self.seed)
-
     def fit_fold(self, hp: keras_tuner.HyperParameters, fold: int, folder: Path, on_epoch: OnEpoch) -> dict[str, Any]:
-        model = self.build(hp)
+        shape, training = self.space(hp)
+        model = fresh_recogniser(shape, self.characters, self.seed)
         held = self.characters.take(np.flatnonzero(self.numbers == fold))
         history = train_recogniser(
             model,
             self.characters.take(np.flatnonzero(self.numbers != fold)),
             held,
-            self.space(hp)[1],
+            training,
             seed=self.seed,
             state=folder / f"fold{fold}.npz",
             name=f"{folder.name} fold {fold}",
