@@ -12,7 +12,7 @@ The ways, on the same pages with the same settings (shorter side 800 px, patches
   call it and stack batches.
 
 Then the peak memory of building a store of many pages and reading four epochs of it, in a process of its own. Without
-`--data` the pages are made up: line drawings as TIFFs of A4 at 200 dpi, 8-bit grey, LZW. Some 3 GB of temporary disk
+`--data` the pages are synthetic: line drawings as TIFFs of A4 at 200 dpi, 8-bit grey, LZW. Some 3 GB of temporary disk
 are used for 1,000 pages; `--memory-pages 0` leaves this part out.
 """
 
@@ -158,7 +158,7 @@ def peak_memory(folder: str, batch_size: int) -> None:
 
 
 def report_memory(pages: int, batch_size: int) -> None:
-    """Runs `peak_memory` on made-up pages in a process of its own."""
+    """Runs `peak_memory` on synthetic pages in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         make_pages(Path(folder), pages)
         command = [sys.executable, __file__, "--measure-memory", folder, "--batch", str(batch_size)]
@@ -170,7 +170,7 @@ def report_memory(pages: int, batch_size: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="a folder of pages with labels instead of made-up ones")
+    parser.add_argument("--data", help="a folder of pages with labels, instead of synthetic pages")
     parser.add_argument("--pages", type=int, default=8, help="pages used")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)

@@ -67,7 +67,7 @@ class Settings:
     Attributes:
         backbone, image_size: the model.
         weights: `none`, or a file from which both sides start, as a run's checkpoint of the same backbone.
-        pages, patches: a made-up data set: pages, and patches a page.
+        pages, patches: Size of the synthetic data set: pages, and patches per page.
         trials, folds: of the search.
         head_epochs, fine_tune_epochs: of each training.
         batch_size: patches a step.
@@ -96,7 +96,7 @@ class Settings:
 
 
 def make_study(settings: Settings, folder: Path) -> Study[SearchConfig]:
-    """Made-up pages: the darker, the older."""
+    """Synthetic pages: the darker, the older."""
     rng = np.random.default_rng(0)
     ages = rng.uniform(10, 60, settings.pages).round()
     table = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Made-up patches of pen strokes on paper, for benchmarks whose time depends on what is drawn."""
+"""Synthetic patches of pen strokes on paper, for benchmarks whose time depends on what is drawn."""
 
 import cv2
 import numpy as np
