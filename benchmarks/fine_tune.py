@@ -75,6 +75,7 @@ def measure(backbone: str, size: int, ratio: float, args) -> dict:
     store: Any = types.SimpleNamespace(patches=patches, keys=np.arange(n, dtype=np.uint64))
     with tempfile.TemporaryDirectory() as folder:
         features = FeatureCache(folder, progress=False).features(cut, patches, store.keys)
+    assert features is not None
     shared: dict[str, Any] = {
         "data": PatchData(store, rng.uniform(8, 60, (n, 1)).astype("float32")),
         "training": TrainingConfig(batch_size=args.batch, augment="none"),

@@ -39,6 +39,7 @@ from age_keras.data.batches.pipeline import batches
 from age_keras.models.age import build_age_model, unfreeze
 from age_keras.prefix import FeatureCache, Wanted, cut_model
 from age_keras.prefix.compute import PrefixPass
+from age_keras.prefix.features import View
 from age_keras.training.heads.linear import HeadSettings, LinearHeads
 
 SEED = 0
@@ -99,16 +100,15 @@ def measure(args, views: int) -> dict[str, float]:
         many = 4096  # Rows, so that what an epoch costs besides its rows does not count for the sample alone.
         cache = FeatureCache(folder, progress=False)
         small = cache.features(cut, patches, keys)
+        assert small is not None
         repeated = np.resize(rows, many)
         features = small.views[None].arrays[0][repeated]
-    store = type(small)(
-        small.boundary, {None: type(small.views[None])([features], np.arange(many))}, "float32", 0, True, 0
-    )
+    small.views.update({None: View([features], np.arange(many))})
     heads = LinearHeads(head_settings(np.arange(many) % args.folds))
     many_keys = np.arange(many, dtype=np.uint64)
 
     def train_heads():
-        heads.fit(store, store, ages[repeated], many_keys, epochs=10, batch_size=args.batch)
+        heads.fit(small, small, ages[repeated], many_keys, epochs=10, batch_size=args.batch)
         return 10 * many
 
     ways = {"train": train, "validate": validate, "prefix": prefix, "prefix_plain": prefix_plain}
@@ -154,10 +154,13 @@ def run_everything(args, views: int) -> tuple[float, float]:
     cut = cut_model(frozen_model(args.backbone, args.size))
     with tempfile.TemporaryDirectory() as folder:
         cache = FeatureCache(folder, computed_in=args.prefix_compute)
-        copies = cache.features(cut, patches, keys, range(views), policy, SEED)
-        as_they_are = cache.features(cut, patches, keys)
+        as_they_are = Wanted(cut, patches, keys)
+        augmented = dataclasses.replace(as_they_are, views=range(views), policy=policy, seed=SEED)
+        found = cache.together([augmented, as_they_are])
+    assert found is not None
+    copies, plain_features = found
     LinearHeads(head_settings(fold)).fit(
-        copies, as_they_are, ages, keys, epochs=args.epochs, batch_size=args.batch, views=views, seed=SEED
+        copies, plain_features, ages, keys, epochs=args.epochs, batch_size=args.batch, views=views, seed=SEED
     )
     return plain, time.process_time() - begin
 

@@ -141,6 +141,8 @@ def heads(backbone: str, args) -> None:
         predictions, losses = [median], []
         for precision in ("float32", "bfloat16"):
             features = FeatureCache(folder, computed_in=precision).features(split, store.patches, store.keys)
+            assert features is not None
+            computed_in = features.computed_in
             fit = LinearHeads(settings).fit(
                 features, features, ages[store.page], store.keys, epochs=50, batch_size=32, views=1
             )
@@ -153,7 +155,7 @@ def heads(backbone: str, args) -> None:
     low, high = percentile_interval(draws[2] - draws[1])
     apart = np.abs(predictions[1] - predictions[2])
     print(f"{backbone}, {args.size} px, weights {args.weights}: {len(store)} patches of {len(table)} pages.")
-    if features.computed_in != "bfloat16":
+    if computed_in != "bfloat16":
         print(f"  MAE: constant {constant:.3f}, float32 {exact:.3f}; bfloat16 was refused: nothing differs.")
         return
     print(f"  MAE: constant {constant:.3f}, float32 {exact:.3f}, bfloat16 {other:.3f} years; bfloat16 minus float32")

@@ -11,6 +11,13 @@ The names are loaded when they are used: listing the cache needs no TensorFlow.
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from age_keras.prefix.cache import FeatureCache
+    from age_keras.prefix.compute import LiveFeatures, Wanted
+    from age_keras.prefix.cut import CutModel, cut_model
+    from age_keras.prefix.features import Features
 
 _HOMES = {
     "cut_model": "cut",
@@ -20,7 +27,7 @@ _HOMES = {
     "FeatureCache": "cache",
     "Features": "features",
 }
-__all__ = list(_HOMES)
+__all__ = ["CutModel", "FeatureCache", "Features", "LiveFeatures", "Wanted", "cut_model"]
 
 
 def __getattr__(name: str):

@@ -27,7 +27,7 @@ from age_keras.data.batches.pipeline import batch_indices
 from age_keras.data.batches.views import epoch_views
 from age_keras.fitting.best_epoch import BestEpoch
 from age_keras.models.heads import HEADS
-from age_keras.prefix import Features
+from age_keras.prefix import Features, LiveFeatures
 from age_keras.training.optimizers import build_optimizer
 from age_keras.training.phases import learning_rate, patience
 
@@ -95,8 +95,8 @@ class LinearHeads:
 
     def fit(
         self,
-        copies: Features,
-        plain: Features,
+        copies: Features | LiveFeatures,
+        plain: Features | LiveFeatures,
         targets: np.ndarray,
         keys: np.ndarray,
         *,
