@@ -252,7 +252,7 @@ class FeatureCache:
                 array, found, count = self._fill_view(wanted, view, in_memory, on_disk, errors, bar)
                 slots = np.full(len(work.wanted.patches), -1, np.int64)
                 slots[wanted.rows] = found
-                views[view] = View([array[name] for name in wanted.dtype.names], slots)
+                views[view] = View([array[name] for name in wanted.dtype.names or ()], slots)
                 computed += count
         self.files.touch([name for name, _ in wanted.entries.values()])
         features = Features(
@@ -384,7 +384,7 @@ def _packed(tensors: Sequence[np.ndarray], dtype: np.dtype) -> tuple[np.ndarray,
         _TooCoarseError: that is more than `MAX_ERROR`.
     """
     packed, error = np.empty(len(tensors[0]), dtype), 0.0
-    for name, tensor in zip(dtype.names, tensors, strict=True):
+    for name, tensor in zip(dtype.names or (), tensors, strict=True):
         with np.errstate(over="ignore"):
             packed[name] = tensor
         error = max(error, rounding_error(tensor, packed[name]))

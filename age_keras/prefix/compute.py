@@ -125,7 +125,7 @@ class PrefixPass:
         if not len(rows):
             return
         below = self.below if self.below is not None and view in self.below.features.views else None
-        given = self._pixels(rows, view) if below is None else self._features_below(rows, view)
+        given = self._pixels(rows, view) if below is None else self._features_below(below, rows, view)
         run = self.run if below is None else self._run_onward
         first = 0
         for inputs in given:
@@ -152,9 +152,9 @@ class PrefixPass:
             missing = self.batch - len(pixels)
             yield (np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)]) if missing else pixels.numpy(),)
 
-    def _features_below(self, rows: np.ndarray, view: int | None) -> Iterator[list[np.ndarray]]:
+    def _features_below(self, below: Below, rows: np.ndarray, view: int | None) -> Iterator[list[np.ndarray]]:
         for first in range(0, len(rows), self.batch):
-            yield self.below.features.gather(np.resize(rows[first : first + self.batch], self.batch), view)
+            yield below.features.gather(np.resize(rows[first : first + self.batch], self.batch), view)
 
     def compute_error(self, rows: np.ndarray, view: int | None) -> float:
         """How far the features of a sample of patches are from those in float32, see `relative_error`.
@@ -191,6 +191,7 @@ class PrefixPass:
 
     @functools.cached_property
     def _run_onward(self) -> Callable:
+        assert self.below is not None
         signature = [tf.TensorSpec((self.batch, *x.shape[1:]), x.dtype) for x in self.below.features.signature]
         return self._traced(self.below.onward, signature)
 
@@ -224,7 +225,7 @@ class LiveFeatures:
             places = np.arange(first, min(first + work.batch, len(rows)))
             full = np.resize(places, work.batch)  # A batch of another size would be traced again.
             pixels = wanted.patches[rows[full]]
-            if views is not None:
+            if views is not None and work.policy is not None:
                 pixels = work.policy.augment(pixels, view_keys(wanted.keys[rows[full]], views[full], wanted.seed))
             parts.append([np.asarray(tensor)[: len(places)] for tensor in work.run(pixels)])
         return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]

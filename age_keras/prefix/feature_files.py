@@ -168,15 +168,8 @@ class FeatureFiles:
         Raises:
             OSError: the disk is full, or cannot be written; no row of this call counts then, all others stay.
         """
-        number, end = before.number, len(before.ids) * array.itemsize
-        if number is None:
-            with self._index(write=True) as index:
-                index.execute("DELETE FROM entries WHERE name = ?", (name,))
-                statement = "INSERT INTO entries (name, facts, row_bytes, used) VALUES (?, ?, ?, ?)"
-                number = index.execute(
-                    statement, (name, json.dumps(facts, default=str), array.itemsize, time.time())
-                ).lastrowid
-            self._file(number).unlink(missing_ok=True)
+        end = len(before.ids) * array.itemsize
+        number = self._new(name, facts, array.itemsize) if before.number is None else before.number
         try:
             with open(os.open(self._file(number), os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
                 file.truncate(end)  # What a killed process has left goes.
@@ -198,6 +191,17 @@ class FeatureFiles:
             raise
         errors = {key: max(value, before.errors[key]) for key, value in errors.items()}
         return Rows(number, np.concatenate([before.ids, ids.astype(np.uint64)]), before.array, errors)
+
+    def _new(self, name: str, facts: dict, row_bytes: int) -> int:
+        """An entry without rows."""
+        with self._index(write=True) as index:
+            index.execute("DELETE FROM entries WHERE name = ?", (name,))
+            new = "INSERT INTO entries (name, facts, row_bytes, used) VALUES (?, ?, ?, ?)"
+            values = name, json.dumps(facts, default=str), row_bytes, time.time()
+            number = index.execute(new, values).lastrowid
+        assert number is not None
+        self._file(number).unlink(missing_ok=True)
+        return number
 
     def touch(self, names: Collection[str]) -> None:
         """Notes that entries are used now, where it can be noted."""
