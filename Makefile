@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all lint bench
+.PHONY: setup demo test test-slow test-all lint bench
 
 setup: $(STAMP)
 
@@ -20,8 +20,10 @@ demo: setup
 test: setup lint
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-all: setup lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test-slow: setup
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+
+test-all: test test-slow
 
 lint: setup
 	$(BIN)/ruff check .
