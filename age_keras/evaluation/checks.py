@@ -182,7 +182,7 @@ def _selection_set(e: Evaluation) -> Iterator[Check]:
     if e.split == "val" or (e.label_splits and val == len(e.aligned.pages)):
         message = "The scored pages are the validation split, on which models are usually chosen."
         yield Check("AK002", "Scored on the selection set", "warning", message, advice)
-    elif e.facts.setting("training", "selection") == "published":
+    elif e.facts.setting("folds", "selection") == "published":
         message = "The best epoch was chosen on the very pages that are scored (`published` selection)."
         yield Check("AK002", "Scored on the selection set", "error", message, advice)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from age_keras.bands import BAND_EDGES
-from age_keras.config.age import AgeConfig, TrainingConfig
+from age_keras.config.age import AgeConfig, CrossValidationConfig, FoldsConfig, TrainingConfig
 from age_keras.config.model import ModelConfig
 from age_keras.config.serialization import to_dict
 from age_keras.evaluation.checks import run_checks
@@ -75,10 +75,9 @@ def test_scored_on_the_selection_set():
     )
     frame = cohort(Fold=0, Split="test")
     assert "AK002" in codes(frame, marked)
-    assert "AK002" in codes(
-        cohort(), facts=RunFacts(to_dict(AgeConfig(training=TrainingConfig(selection="published"))))
-    )
-    assert "AK002" not in codes(cohort(), facts=RunFacts(to_dict(AgeConfig())))
+    published = CrossValidationConfig(folds=FoldsConfig(selection="published"))
+    assert "AK002" in codes(cohort(), facts=RunFacts(to_dict(published)))
+    assert "AK002" not in codes(cohort(), facts=RunFacts(to_dict(CrossValidationConfig())))
 
 
 def test_worse_than_a_constant_and_collapsed():
