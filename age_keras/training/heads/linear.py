@@ -196,8 +196,8 @@ class _Group:
 
 
 def _with_one(features):
-    """(B, D) to (B, D + 1)."""
-    return tf.pad(features, [[0, 0], [0, 1]], constant_values=1.0)
+    """(B, D) to float32 (B, D + 1): under a mixed policy features are float16, but the head computes in float32."""
+    return tf.pad(tf.cast(features, tf.float32), [[0, 0], [0, 1]], constant_values=1.0)
 
 
 class _Stacked:

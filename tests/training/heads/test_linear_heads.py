@@ -1,5 +1,7 @@
 """Heads trained together are the heads trained one by one."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -77,6 +79,25 @@ def test_heads_together_are_keras_fits_one_by_one():
             np.testing.assert_allclose(result.kernel, kernel, rtol=1e-3, atol=1e-5)
             np.testing.assert_allclose(result.bias, bias, rtol=1e-4)
     assert any(result.best_epoch == 3 for result in results)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_features_of_a_mixed_policy_train_heads_in_float32(dtype):
+    """As `--runtime.precision mixed_float16` makes them: the head itself computes in float32."""
+
+    def lower(views):
+        return {number: keras.ops.convert_to_numpy(keras.ops.cast(array, dtype)) for number, array in views.items()}
+
+    copies, plain = (lower(views) for views in (dict(enumerate(COPIES)), {None: COPIES.mean(axis=0)}))
+    exact = ({number: array.astype("float32") for number, array in views.items()} for views in (copies, plain))
+    stores = [
+        [replace(store(views), boundary=(Boundary((D,), each),)) for views in pair]
+        for pair, each in (((copies, plain), dtype), (exact, "float32"))
+    ]
+    fit = {"epochs": 3, "batch_size": 16, "views": VIEWS}
+    got, wanted = (LinearHeads([head(0, dropout=0.0)]).fit(*each, AGES, KEYS, **fit)[0] for each in stores)
+    assert got.kernel.dtype == "float32"
+    np.testing.assert_allclose(got.kernel, wanted.kernel, rtol=1e-5)
 
 
 def test_rows_of_other_folds_do_not_matter():
