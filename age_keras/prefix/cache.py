@@ -314,11 +314,12 @@ class FeatureCache:
                     except OSError as error:
                         on_disk = failed(error)
                 bar.update(len(batch))
+            if held is None and len(todo):
+                rows = self.files.rows(name, wanted.dtype)  # While nobody can delete them.
         for key, lost in rows.errors.items():
             errors[key] = max(errors[key], lost)
         if held is not None:
             return held, np.arange(len(held)), len(todo)
-        rows = self.files.rows(name, wanted.dtype) if len(todo) else rows
         slots = rows.find(wanted.ids)
         if (slots < 0).any():
             raise _DiskError from FileNotFoundError(errno.ENOENT, "they have been deleted")

@@ -98,13 +98,13 @@ class FeatureFiles:
         self.folder = folder
         self.damaged = False
         if self._path.is_file():
-            with contextlib.closing(sqlite3.connect(self._path)) as index:
-                try:
+            try:
+                with contextlib.closing(sqlite3.connect(self._path)) as index:
                     self.damaged = index.execute("PRAGMA quick_check").fetchone() != ("ok",)
-                except sqlite3.OperationalError:  # It is locked, or cannot be read: reading says so.
-                    pass
-                except sqlite3.DatabaseError:
-                    self.damaged = True
+            except sqlite3.OperationalError:  # It is locked, or cannot be read: reading says so.
+                pass
+            except sqlite3.DatabaseError:
+                self.damaged = True
         if self.damaged:
             with contextlib.suppress(OSError):
                 self._path.unlink()
@@ -172,6 +172,8 @@ class FeatureFiles:
         number = self._new(name, facts, array.itemsize) if before.number is None else before.number
         try:
             with open(os.open(self._file(number), os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+                if os.fstat(file.fileno()).st_size < end:  # Truncating it would make rows of zeros.
+                    raise FileNotFoundError(errno.ENOENT, "rows that were there have been deleted")
                 file.truncate(end)  # What a killed process has left goes.
                 file.seek(end)
                 file.write(array.view(np.uint8).data)
@@ -187,7 +189,8 @@ class FeatureFiles:
                 )
         except OSError:
             with contextlib.suppress(OSError):
-                os.truncate(self._file(number), end)
+                if self._file(number).stat().st_size > end:
+                    os.truncate(self._file(number), end)
             raise
         errors = {key: max(value, before.errors[key]) for key, value in errors.items()}
         return Rows(number, np.concatenate([before.ids, ids.astype(np.uint64)]), before.array, errors)

@@ -74,6 +74,19 @@ def test_an_entry_that_vanishes_after_it_was_found_is_no_error(
     assert make_cache().features(cut, PATCHES, KEYS).computed in (0, P, P - 20)
 
 
+def test_what_was_just_computed_cannot_be_deleted_before_it_is_mapped(make_cache, folder, monkeypatch):
+    cut, rows, removed = tiny(), FeatureFiles.rows, []
+
+    def read(self, *args):
+        removed.extend(self.remove(entry) for entry in self.entries())
+        return rows(self, *args)
+
+    monkeypatch.setattr(FeatureFiles, "rows", read)
+    store = make_cache(memory_budget=0).features(cut, PATCHES, KEYS)
+    assert removed == [False]  # By another process, while this one still has the lock.
+    right(store, cut)
+
+
 def test_what_a_training_uses_does_not_go_for_what_it_uses_next(make_cache, folder):
     for seed in range(2):
         make_cache().features(tiny(seed), PATCHES, KEYS)

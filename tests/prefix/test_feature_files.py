@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sqlite3
 import time
 
 import numpy as np
@@ -82,6 +83,30 @@ def test_an_entry_whose_file_is_damaged_is_forgotten(files, damage):
         os.truncate(files.folder / "1.bin", 50)
     assert len(files.rows("a", ROW).ids) == 0
     assert files.entries() == []
+
+
+def test_rows_that_vanish_while_others_are_added_do_not_become_zeros(files):
+    add(files, "a", [1, 2])
+    before = files.rows("a", ROW)
+    (files.folder / "1.bin").unlink()
+    with pytest.raises(OSError, match="have been deleted"):
+        files.append("a", {}, before, np.array([3], np.uint64), np.ones(1, ROW), NO_ERRORS)
+    assert len(files.rows("a", ROW).ids) == 0
+
+
+def test_an_index_that_cannot_be_opened_is_no_traceback(files, monkeypatch):
+    """As of another user: SQLite fails when it connects."""
+    add(files, "a", [1])
+
+    def refused(*_, **__):
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(feature_files.sqlite3, "connect", refused)
+    anew = FeatureFiles(files.folder)
+    assert not anew.damaged
+    assert anew.entries() == []
+    monkeypatch.undo()
+    assert files.rows("a", ROW).ids.tolist() == [1]
 
 
 @pytest.mark.parametrize("garbage", [b"", b"no index", bytes(range(256)) * 64], ids=["empty", "short", "long"])
