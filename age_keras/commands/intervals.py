@@ -52,7 +52,8 @@ def main(
     """
     check_coverage(coverage)
     check_edges(bands or ())
-    edges = next(e for e in (bands, run_facts(test or calibration).bands, BAND_EDGES) if e is not None)
+    runs = (run_facts(path).bands for path in (test, calibration) if path)
+    edges = next(e for e in (bands, *runs, BAND_EDGES) if e is not None)
     source = IntervalSource(calibration, test, edges, method)
     rows = source.rows(coverage)
     aligned = align(rows)

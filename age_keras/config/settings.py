@@ -76,7 +76,7 @@ class Settings:
                 default = field.default if make is dataclasses.MISSING else make()
                 if value != default:
                     raise InputError(
-                        f"`{field.name}` has no effect {reason}: leave it at {default}. Received: {field.name}={value}."
+                        f"`{field.name}` has no effect {reason}: set it to {default}. Received: {field.name}={value}."
                     )
 
 
@@ -118,8 +118,9 @@ def _fit(value: Any, kind: Any) -> Any:
     elif kind in (int, float):
         # bool is a number to Python, and never meant as one; numpy's numbers are.
         wanted = numbers.Integral if kind is int else numbers.Real
-        if isinstance(value, wanted) and not isinstance(value, bool) and math.isfinite(value):
-            return kind(value)
+        with contextlib.suppress(OverflowError):  # A whole number that no float holds.
+            if isinstance(value, wanted) and not isinstance(value, bool) and math.isfinite(value):
+                return kind(value)
     elif kind is Path and isinstance(value, str):
         return Path(value)
     elif isinstance(value, kind):

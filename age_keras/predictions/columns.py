@@ -53,7 +53,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-_ABSENT = {"", "na", "n/a", "nan", "none", "null", "<na>", "nat"}
+_ABSENT = {"", "na", "n/a", "#n/a", "nan", "none", "null", "<na>", "nat"}
 _HHD_NAME = re.compile(r"w(\d+)_(F|M|NA)_([1-4])_", re.IGNORECASE)
 
 
@@ -108,7 +108,7 @@ def read_table(
         if kind == ".parquet":
             table = pd.read_parquet(path)
         elif kind == ".xlsx":
-            table = pd.read_excel(path, dtype=object)
+            table = _read_sheet(path)
         else:
             table = _read_text(path)
     except UnicodeDecodeError:
@@ -127,6 +127,12 @@ def read_table(
     if table.empty:
         raise InputError(f"{path} has no rows.")
     return _standard_names(table, columns, required, path)
+
+
+def usual_meaning(name: str) -> str | None:
+    """The standard name of what a column of this name usually holds; None where it is not known."""
+    plain = re.sub(r"[\s._\-]+", "", name).lower()
+    return next((standard for standard, names in NAMES.items() if plain in names), None)
 
 
 def numbers(cells: pd.Series) -> pd.Series:
@@ -171,16 +177,16 @@ def _standard_names(
                 raise InputError(f"{path} has no column {name!r} (asked for{flag}); {has}.")
             found[name] = standard
         elif name is None:
-            fits = [c for c in table if _plain(c) in names and c not in asked.values()]
+            fits = [c for c in table if usual_meaning(c) == standard and c not in asked.values()]
             if standard in fits:  # A column with the standard name itself wins.
                 fits = [standard]
             if len(fits) > 1:
                 both, choose = " and ".join(map(repr, fits)), f", or choose{flag}" if flag else ""
                 raise InputError(f"{path}: the columns {both} both mean {standard}; remove or rename one{choose}.")
-            if not fits and standard in required:
-                choose = f" Choose one{flag}." if flag else ""
-                raise InputError(f"{path} has no column {standard} ({', '.join(names[1:])}); {has}.{choose}")
             found |= dict.fromkeys(fits, standard)
+        if standard in required and standard not in found.values():
+            choose = f" Choose one{flag}." if flag else ""
+            raise InputError(f"{path} has no column {standard} ({', '.join(names[1:])}); {has}.{choose}")
     # What was left out on purpose must not come back in under its standard name.
     return table.drop(columns=[c for c in table if c in NAMES and c not in found]).rename(columns=found)
 
@@ -204,11 +210,18 @@ def _read_text(path: Path) -> pd.DataFrame:
     return pd.DataFrame(cells, columns=names, dtype=object)
 
 
+def _read_sheet(path: Path) -> pd.DataFrame:
+    """The first sheet; pandas' own header would rename a column that is there twice."""
+    sheet = pd.read_excel(path, header=None, dtype=object)
+    if sheet.empty:
+        return sheet
+    return sheet.iloc[1:].set_axis(["" if pd.isna(name) else name for name in sheet.iloc[0]], axis=1)
+
+
 def _column(cells: pd.Series) -> list[str]:
     """The cells as text. Whole numbers lose a trailing `.0`, with which pandas and spreadsheets save them."""
-    texts = ["" if cell is None or cell is pd.NA or cell != cell else str(cell).strip() for cell in cells]
-    texts = ["" if text.lower() in _ABSENT else text for text in texts]
-    if all(text.endswith(".0") and text[:-2].isdigit() for text in texts if text):
+    texts = ["" if (text := str(cell).strip()).lower() in _ABSENT else text for cell in cells]
+    if all(re.fullmatch(r"-?\d+\.0", text) for text in texts if text):
         return [text.removesuffix(".0") for text in texts]
     return texts
 
@@ -216,7 +229,3 @@ def _column(cells: pd.Series) -> list[str]:
 def _has_name(name: str) -> bool:
     """Spreadsheets and pandas save columns without a name, such as a table's index."""
     return bool(name) and not re.fullmatch(r"Unnamed: \d+", name)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s._\-]+", "", name).lower()

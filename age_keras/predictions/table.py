@@ -15,13 +15,13 @@ import pandas as pd
 from age_keras.errors import InputError
 from age_keras.files import atomic_write
 from age_keras.predictions.columns import (
-    NAMES,
     SPLITS,
     hhd_names,
     number_column,
     numbers,
     read_table,
     text_column,
+    usual_meaning,
 )
 
 COLUMNS = ("ImageID", "TrueAge", "Prediction", "Model", "Fold", "Writer", "Split")
@@ -119,8 +119,8 @@ def select(frame: pd.DataFrame, split: str | None = None, models: Sequence[str] 
 def _from_wide(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if "Model" in table:
         raise InputError(f"{path} has a column Model but no column Prediction; add it, or give each model a column.")
-    # A column of words describes the pages.
-    models = [c for c in table if c not in NAMES and c not in BOUNDS and numbers(table[c]).notna().any()]
+    # A column of words describes the pages; one that a column with the standard name itself has won over is no model.
+    models = [c for c in table if not usual_meaning(c) and c not in BOUNDS and numbers(table[c]).notna().any()]
     for model in models:
         number_column(table, model, path, missing=True)
     if not models:

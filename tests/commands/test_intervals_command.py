@@ -65,6 +65,18 @@ def test_mondrian_widths_and_tables_are_of_the_bands_that_are_given(capsys, tmp_
     assert [row["width"] for row in rows] == pytest.approx([0.2, 6, 12])
 
 
+def test_bands_are_those_of_the_run_that_calibrates(capsys, files, tmp_path):
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    files[0].rename(run_folder / "predictions.csv")
+    (run_folder / "config.json").write_text('{"bands": [20, 30]}')
+    pd.read_csv(files[1]).assign(Model="net").to_csv(files[1], index=False)
+    code, out, err = run(capsys, run_folder, files[1])
+    assert code == 0, err
+    assert "21–30" in out
+    assert "26–50" not in out
+
+
 def test_json(capsys, files):
     code, out, _ = run(capsys, *files, "--format", "json", "--method", "split")
     document = json.loads(out)

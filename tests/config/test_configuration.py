@@ -120,6 +120,13 @@ def test_what_builds_is_the_same_after_json(cls, data):
     assert digest(back(config)) == digest(config)
 
 
+def test_a_number_too_large_for_the_machine_is_refused():
+    with pytest.raises(InputError, match="`learning_rate` must be"):
+        PhaseConfig(1, 10**400)
+    with pytest.raises(InputError, match="`epochs` must be"):
+        PhaseConfig(10**400, 0.1)
+
+
 def test_lists_numbers_and_texts_take_the_declared_form():
     config = AgeConfig(backbones=["resnet10"], data="pages", training=TrainingConfig(strength=1))
     assert config.backbones == ("resnet10",)

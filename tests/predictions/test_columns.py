@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from age_keras.config.columns import ColumnNames
 from age_keras.data.table.gather import gather
 from age_keras.errors import InputError
 from age_keras.predictions.columns import NAMES, HHDName, hhd_names, read_table
@@ -75,3 +76,39 @@ def test_an_unknown_split_is_named(tmp_path):
     path = write(tmp_path, "page,age,prediction,split\na,9,9,train\nb,9,9,holdout\n")
     with pytest.raises(InputError, match="Split must be train, val, test or oof; data row 2 has 'holdout'"):
         read_predictions(path)
+
+
+def test_a_file_column_that_is_left_out_on_purpose_is_asked_for(tmp_path):
+    write(tmp_path, "File,Age\na,9\n")
+    with pytest.raises(InputError, match=r"no column ImageID .* Choose one by --columns.file"):
+        gather(tmp_path, columns=ColumnNames(file=""))
+
+
+def test_a_column_of_lists_passes_through(tmp_path):
+    path = tmp_path / "p.parquet"
+    pd.DataFrame({"page": ["a", "b"], "age": [9, 10], "features": [[1.0, 2.0], [3.0, 4.0]]}).to_parquet(path)
+    assert read_labels(path).TrueAge.tolist() == [9, 10]
+
+
+def test_what_spreadsheets_write_for_an_absent_cell_is_absent(tmp_path):
+    path = write(tmp_path, "page,age,one,two\na,9,#N/A,9\nb,10,9,9\n")
+    assert read_predictions(path).Model.tolist() == ["one", "two", "two"]
+
+
+def test_negative_whole_numbers_lose_their_point_too(tmp_path):
+    pd.DataFrame({"page": ["a", "b"], "age": [9, 10], "writer": [-1.0, 7.0]}).to_parquet(tmp_path / "labels.parquet")
+    assert read_labels(tmp_path / "labels.parquet").Writer.tolist() == ["-1", "7"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path, kind):
+    frame = pd.DataFrame([["a", 9, 1, 2]], columns=["page", "age", "net", "net"])
+    frame.to_csv(tmp_path / "p.csv", index=False)
+    frame.to_excel(tmp_path / "p.xlsx", index=False)
+    with pytest.raises(InputError, match="more than one column 'net'"):
+        read_predictions(tmp_path / f"p.{kind}")
+
+
+def test_an_age_beside_the_true_age_is_no_model(tmp_path):
+    path = write(tmp_path, "ImageID,page,TrueAge,Age,net\na,1,9,9,10\nb,2,10,10,9\n")
+    assert set(read_predictions(path).Model) == {"net"}
