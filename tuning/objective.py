@@ -21,7 +21,6 @@ import numpy as np
 
 from age_keras.bands import band_index
 
-ObjectiveName = Literal["mae", "skill", "band_mae"]
 SLACK = 0.02
 
 

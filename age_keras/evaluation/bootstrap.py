@@ -10,7 +10,6 @@ from age_keras.evaluation import metrics
 
 RESAMPLES = 2000
 _BLOCK = 4_000_000  # Numbers held at once while medians are taken: 32 MB.
-INTERVAL_METRICS = (*metrics.SUM_METRICS, "Median_Error")  # The bootstrap does not work for a maximum or minimum.
 
 
 def writer_weights(n_writers: int, resamples: int = RESAMPLES, seed: int | np.random.Generator = 0) -> np.ndarray:
@@ -24,7 +23,9 @@ def writer_weights(n_writers: int, resamples: int = RESAMPLES, seed: int | np.ra
 def bootstrap_scores(
     truth: np.ndarray, predictions: np.ndarray, writers: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The metrics of `INTERVAL_METRICS` in every resample.
+    """The metrics of `SUM_METRICS`, and the median error, in every resample.
+
+    There is no maximum and no minimum: the bootstrap does not work for them.
 
     Args:
         truth: true ages, (N,). predictions: (M, N). writers: integers from 0, (N,).
