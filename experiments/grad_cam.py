@@ -14,6 +14,7 @@ from pathlib import Path
 from age_keras.cli import run_experiment
 from age_keras.config.explain import GradCamConfig
 from age_keras.errors import InputError
+from age_keras.predictions.table import read_predictions, select
 from age_keras.run.folder import Run
 
 
@@ -24,9 +25,13 @@ def get_config() -> GradCamConfig:
 def experiment(config: GradCamConfig) -> Path:
     if config.run is None or not config.run.is_dir():
         raise InputError(f"There is no run {config.run or ''}: give a folder by --run, such as runs/demo/1a2b3c4d.")
+    table = select(read_predictions(config.run))
+    if config.model is not None and config.model not in set(table.Model):
+        known = ", ".join(sorted(table.Model.unique()))
+        raise InputError(f"{config.run} has no model {config.model!r}: it has {known}.")
     from experiments.grad_cam_report import explain_run
 
-    return explain_run(Run(config.run), config)
+    return explain_run(Run(config.run), table, config)
 
 
 if __name__ == "__main__":

@@ -22,16 +22,21 @@ from age_keras.explain.page import PageMap, explain_page
 from age_keras.explain.page_figure import TITLES, tinted_scan, write_png
 from age_keras.explain.page_html import write_html
 from age_keras.files import atomic_write
-from age_keras.predictions.table import read_predictions, select
 from age_keras.run.folder import Run
 
 
-def explain_run(run: Run, config: GradCamConfig) -> Path:
-    """Explains the best and the worst pages of a run. Returns the report's path."""
-    table = select(read_predictions(run.path))
+def explain_run(run: Run, table: pd.DataFrame, config: GradCamConfig) -> Path:
+    """Explains the best and the worst pages of a run.
+
+    Args:
+        run: The run.
+        table: Its predictions, among them those of the model that is explained.
+        config: What is explained.
+
+    Returns:
+        The report's path.
+    """
     model = config.model or best_model(table)
-    if model not in set(table.Model):
-        raise InputError(f"{run.path} has no model {model!r}: it has {', '.join(sorted(table.Model.unique()))}.")
     root = pages_folder(run, config.data)
     rows = table[table.Model == model]
     rows = rows[[(root / name).is_file() for name in rows.ImageID]]

@@ -1,5 +1,9 @@
 """The experiment shows the best and the worst pages of each age band, with files a reader can open."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -17,6 +21,7 @@ from age_keras.run.bundle import save_bundle
 from experiments.grad_cam import experiment, get_config
 from experiments.grad_cam_report import best_and_worst
 
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = PageSettings(image_size=None, shorter_side=64, patch_size=32, stride=32)
 
 
@@ -83,6 +88,20 @@ def test_writes_gallery_table_pictures_and_tensorboard(run, capsys):
         assert picture.width > 300
     assert list((run / "tensorboard" / "grad_cam").glob("events*"))
     assert "Report:" in capsys.readouterr().out
+
+
+def test_an_unknown_model_is_refused_before_keras_loads(tmp_path):
+    write_predictions(tmp_path / "predictions.csv", predictions([9.0, 40.0], [20.0, 20.0], ["a", "b"]))
+    code = f"""
+import sys
+from age_keras.cli import run_experiment
+from experiments.grad_cam import experiment, get_config
+code = run_experiment(get_config, experiment, ["--run", {str(tmp_path)!r}, "--model", "typo"])
+print(code, [m for m in ("tensorflow", "keras") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "2 []"
+    assert "has no model 'typo': it has resnet10." in done.stderr
 
 
 def test_refuses_what_is_no_run(tmp_path, capsys):
