@@ -6,19 +6,22 @@ but the command that runs, so `age-keras evaluate` never waits for TensorFlow.
 """
 
 import ast
+import dataclasses
 import functools
 import importlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 import age_keras
 from age_keras.config.age import AgeConfig
-from age_keras.config.settings import checked, kinds
+from age_keras.config.settings import Settings, checked, kinds
 from age_keras.errors import InputError
 
 # TensorFlow's start-up remarks would bury what a command says. A user who wants them sets the variable.
@@ -71,11 +74,11 @@ def run(function: Callable, argv: Sequence[str] | None = None, prog: str | None 
     return exit_code(lambda: tyro.cli(checking, args=argv, prog=prog), prog)
 
 
-def run_experiment(get_config: Callable, experiment: Callable, argv: Sequence[str] | None = None) -> int:
+def run_experiment(get_config: Callable[[], Settings], experiment: Callable, argv: Sequence[str] | None = None) -> int:
     """Runs an experiment file: its configuration with every field overridable by a flag, then the experiment.
 
     Args:
-        get_config: returns the experiment's whole configuration, a frozen dataclass.
+        get_config: returns the experiment's whole configuration, which is `Settings`.
         experiment: takes that configuration, returns the path of its report.
         argv: the arguments. Defaults to `sys.argv[1:]`.
     """
@@ -84,7 +87,16 @@ def run_experiment(get_config: Callable, experiment: Callable, argv: Sequence[st
     default = get_config()
 
     def call():
-        config = tyro.cli(type(default), args=argv, prog=prog, default=default, description=module.__doc__)
+        unbuilt: Any = tyro.cli(
+            type(default),
+            args=argv,
+            prog=prog,
+            default=default,
+            description=module.__doc__,
+            registry=_unbuilt_settings(),
+        )
+        config = _built(unbuilt)
+        _refuse_ignored(config, default)
         if isinstance(config, AgeConfig):
             from age_keras.training.request import check_request, size_remarks
 
@@ -96,6 +108,48 @@ def run_experiment(get_config: Callable, experiment: Callable, argv: Sequence[st
         print(f"\n{report.read_text(encoding='utf-8').splitlines()[0]}\nReport: {report}")
 
     return exit_code(call, prog)
+
+
+def _unbuilt_settings() -> tyro.constructors.ConstructorRegistry:
+    """Has tyro give `partial(Class, **values)` for settings: it does not say where they stand when they are refused."""
+    registry, within = tyro.constructors.ConstructorRegistry(), []
+
+    @registry.struct_rule
+    def unbuilt(info: tyro.constructors.StructTypeInfo) -> tyro.constructors.StructConstructorSpec | None:
+        if within or not (inspect.isclass(info.type) and issubclass(info.type, Settings)):
+            return None
+        within.append(info)  # Tyro's own rule for a dataclass is asked for its flags.
+        spec = registry.get_struct_spec(info)
+        within.clear()
+        assert isinstance(spec, tyro.constructors.StructConstructorSpec)
+        return dataclasses.replace(spec, instantiate=functools.partial(functools.partial, info.type))
+
+    return registry
+
+
+def _built(unbuilt: functools.partial, path: str = "--") -> Any:
+    """The configuration of tyro's values. A message that names a field is given the whole flag instead."""
+    values = {
+        name: _built(value, f"{path}{name}.") if isinstance(value, functools.partial) else value
+        for name, value in unbuilt.keywords.items()
+    }
+    try:
+        return unbuilt.func(**values)
+    except InputError as error:
+        named = re.sub(rf"`({'|'.join(values)})\b", lambda found: f"`{path}{found[1]}", str(error))
+        raise InputError(re.sub("`--[^`]*`", lambda flag: flag[0].replace("_", "-"), named)) from None
+
+
+def _refuse_ignored(config: Settings, default: Settings, path: str = "--") -> None:
+    """Raises `InputError` where a flag changed what has no effect, see `Settings.ignored`."""
+    for name, reason in config.ignored().items():
+        if getattr(config, name) != getattr(default, name):
+            flag = f"{path}{name}".replace("_", "-")
+            raise InputError(f"`{flag}` has no effect {reason}: leave it out.")
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Settings):
+            _refuse_ignored(value, getattr(default, field.name), f"{path}{field.name}.")
 
 
 def exit_code(call: Callable, prog: str | None = None) -> int:

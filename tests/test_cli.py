@@ -8,16 +8,17 @@ import pytest
 from annotated_types import Interval
 
 from age_keras import cli
+from age_keras.config.settings import Settings
 from age_keras.errors import InputError
 
 
 @dataclass(frozen=True)
-class Inner:
+class Inner(Settings):
     rate: float = 0.1
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     epochs: int = 3
     names: tuple[str, ...] = ("a",)
     inner: Inner = field(default_factory=Inner)

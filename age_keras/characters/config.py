@@ -94,6 +94,16 @@ class RecogniserConfig(Settings):
                     f"Received: units={self.units}, heads={self.heads}."
                 )
 
+    def ignored(self) -> dict[str, str]:
+        if self.encoder == "transformer":
+            return {"bidirectional": "with encoder=transformer"}
+        unused = {}
+        if self.recurrence == "none":
+            unused |= dict.fromkeys(("bidirectional", "unroll"), "with recurrence=none")
+        if self.attention != "multihead":
+            unused["heads"] = f"with attention={self.attention}"
+        return unused
+
 
 def small_config() -> RecogniserConfig:
     """A recogniser of fewer than 25,000 parameters."""
@@ -179,6 +189,9 @@ class RecogniserTraining(Settings):
         super().__post_init__()
         if self.optimizer != "sgd":
             self.refuse_unused(f"with optimizer={self.optimizer}", "momentum")
+
+    def ignored(self) -> dict[str, str]:
+        return {} if self.augment else {"warp": "with augment=False"}
 
 
 @dataclasses.dataclass(frozen=True)

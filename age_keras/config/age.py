@@ -34,7 +34,7 @@ class PhaseConfig(Settings):
             without progress), `cosine` (half a cosine to zero at the end of the last epoch; each epoch has the rate of
             its start) or `constant`. Defaults to `plateau`.
         weight_decay: Weight decay of `adamw`. Defaults to 0.
-        warmup: Number of epochs in which the learning rate rises linearly from a tenth. Defaults to 0.
+        warmup: Number of epochs, at most all, in which the learning rate rises linearly from a tenth. Defaults to 0.
         layer_decay: Factor on the learning rate for each block further from the head (BEiT, arXiv:2106.08254, uses
             0.65 to 0.9). Defaults to 1, the same rate for all.
         stop_patience: Number of epochs without progress after which the phase stops. Defaults to 10.
@@ -60,10 +60,9 @@ class PhaseConfig(Settings):
         super().__post_init__()
         if self.epochs == 0:
             return  # The phase is left out with all that it says.
-        if self.warmup >= self.epochs:
+        if self.warmup > self.epochs:
             raise InputError(
-                f"`warmup` must be shorter than the phase's {self.epochs} epochs, or its learning rate is never "
-                f"reached. Received: warmup={self.warmup}."
+                f"`warmup` must be at most the number of epochs. Received: warmup={self.warmup}, epochs={self.epochs}."
             )
         if self.optimizer != "adamw":
             self.refuse_unused(f"with optimizer={self.optimizer}", "weight_decay")
@@ -159,6 +158,8 @@ class RuntimeConfig(Settings):
         super().__post_init__()
         if self.strategy == "mirrored":
             self.refuse_unused("with strategy=mirrored", "prefix_precision", "prefix_compute")
+        if not self.prefix_cache:
+            self.refuse_unused("with prefix_cache=False", "prefix_precision", "prefix_compute")
 
 
 @dataclass(frozen=True)

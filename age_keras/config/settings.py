@@ -79,6 +79,14 @@ class Settings:
                         f"`{field.name}` has no effect {reason}: set it to {default}. Received: {field.name}={value}."
                     )
 
+    def ignored(self) -> dict[str, str]:
+        """Fields that have no effect beside the others, each with the reason, such as "with augment=False".
+
+        The command line refuses a flag that changes one. This is for fields that experiments give defaults of their
+        own, which cannot be compared with the class's: otherwise see `refuse_unused`.
+        """
+        return {}
+
 
 @functools.cache
 def kinds(of: Any) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def test_a_mistake_in_a_file_is_named_with_its_place(values, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PhaseConfig(3, 0.1, warmup=3), "learning rate is never reached"),
+        (lambda: PhaseConfig(3, 0.1, warmup=4), "`warmup` must be at most the number of epochs"),
         (lambda: PhaseConfig(3, 0.1, weight_decay=0.1), "`weight_decay` has no effect with optimizer=adam"),
         (lambda: PhaseConfig(3, 0.1, schedule="cosine", plateau_patience=2), "`plateau_patience` has no effect"),
         (lambda: PhaseConfig(3, 0.1, layer_decay=0.7), "`layer_decay` has no effect with unfreeze=0"),
@@ -162,6 +162,7 @@ def test_a_mistake_in_a_file_is_named_with_its_place(values, message):
         (lambda: TrainingConfig(mix="c_mixup", views=4), "`views` has no effect with mix=c_mixup"),
         (lambda: ModelConfig(head="corn", loss="mse"), "`loss` has no effect with head=corn"),
         (lambda: RuntimeConfig(strategy="mirrored", prefix_compute="bfloat16"), "`prefix_compute` has no effect"),
+        (lambda: RuntimeConfig(prefix_cache=False, prefix_precision="float16"), "`prefix_precision` has no effect"),
         (lambda: PageSettings(patch_size=100), "`stride` must not exceed patch_size=100"),
         (lambda: PageSettings(blank="none", min_ink=0.1), "`min_ink` has no effect with blank=none"),
         (lambda: AgeConfig(backbones=("a", "a")), "without repetitions"),
@@ -178,6 +179,10 @@ def test_a_mistake_in_a_file_is_named_with_its_place(values, message):
 def test_settings_that_do_not_go_together_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_a_phase_may_be_all_warm_up():
+    assert PhaseConfig(1, 0.1, warmup=1).warmup == 1
 
 
 def test_a_phase_without_epochs_is_left_out_with_all_that_it_says():

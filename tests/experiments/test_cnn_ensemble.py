@@ -22,6 +22,7 @@ def start(folder, runs, *backbones):
 
 
 def test_one_backbone_is_refused_before_any_training(tmp_path, capsys):
+    (tmp_path / "labels.csv").write_text("file,age\na.png,30\n", encoding="utf-8")
     assert start(tmp_path, tmp_path / "runs", "resnet10") == 2
     assert "two backbones" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

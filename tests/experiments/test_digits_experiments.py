@@ -46,10 +46,10 @@ def test_digits_from_the_command_line_end_in_a_report(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (("--model.units", "0"), "`units`"),
-        (("--model.detail", "16", "0"), "`detail`"),
-        (("--training.epochs", "0"), "`epochs`"),
-        (("--confidence.coverage", "1"), "`coverage`"),
+        (("--model.units", "0"), "`--model.units`"),
+        (("--model.detail", "16", "0"), "`--model.detail`"),
+        (("--training.epochs", "0"), "`--training.epochs`"),
+        (("--confidence.coverage", "1"), "`--confidence.coverage`"),
         (("--validation", "5000"), "`validation`"),
     ],
 )

@@ -84,13 +84,49 @@ def test_help_opens_with_the_experiments_docstring(name, capsys):
         (["--model.pooling", "class_token"], "has no class token"),
         (["--model.drop-path-rate", "0.1"], "has no `drop_path_rate`"),
         (["--runs", __file__], "choose another with --runs"),
-        (["--training.batch-size", "0"], "`batch_size` must be a whole number of at least 1. Received: batch_size=0."),
+        (["--seed", "-1"], "`--seed` must be a whole number in [0, 2147483648). Received: seed=-1."),
+        (["--training.frozen.epochs", "-1"], "`--training.frozen.epochs` must be a whole number of at least 0."),
+        (["--training.fine-tune.weight-decay", "0.1"], "`--training.fine-tune.weight-decay` has no effect with"),
+        (["--training.frozen.epochs", "0", "--training.fine-tune.epochs", "0"], "`--training.frozen.epochs`"),
         (["--training.fine-tune.optimizer", "lamb"], "lamb"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_the_work(flags, message, capsys):
     assert start("baseline_cnn", *flags) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--folds.column", "part"], "labels.csv has no column 'part' for the folds: choose one of ImageID, Age"),
+        (["--columns.age", "years"], "years"),
+        (["--columns.sex", "gender"], "gender"),
+    ],
+)
+def test_an_unknown_column_is_refused_before_the_work(flags, message, tmp_path, capsys):
+    (tmp_path / "labels.csv").write_text("file,age,writer\na.png,30,x\n", encoding="utf-8")
+    assert start("cross_validation", "--data", str(tmp_path), *flags) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("digits_mnist", ["--training.no-augment", "--training.warp.zoom", "0.3"], "`--training.warp` has no effect"),
+        ("digits_mnist", ["--model.attention", "dot", "--model.heads", "2"], "`--model.heads` has no effect"),
+        ("digits_writers", ["--model.recurrence", "none", "--model.bidirectional"], "`--model.bidirectional` has no"),
+        ("digits_robust", ["--model.encoder", "transformer", "--model.bidirectional"], "`--model.bidirectional` has"),
+    ],
+)
+def test_a_flag_without_effect_is_refused(name, flags, message, capsys):
+    assert start(name, *flags) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_experiments_own_default_without_effect_is_nobodys_wish(capsys):
+    with pytest.raises(AssertionError, match="The work began"):
+        start("digits_writers", "--model.attention", "dot", "--model.recurrence", "none", "--training.no-augment")
 
 
 def test_an_unknown_variant_is_refused_before_the_work(capsys):
