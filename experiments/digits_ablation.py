@@ -81,12 +81,17 @@ def get_config() -> Config:
 
 def variants(config: Config) -> dict[str, tuple[RecogniserConfig, RecogniserTraining]]:
     """Name to model and training; "whole" comes first."""
-    found = {"whole": (config.model, config.training)}
-    found |= {n: (dataclasses.replace(config.model, **c), config.training) for n, c in CHANGES.items()}
-    found |= {n: (config.model, dataclasses.replace(config.training, **c)) for n, c in TRAINING_CHANGES.items()}
-    if unknown := set(config.variants) - set(found):
-        raise InputError(f"There is no variant {sorted(unknown)[0]!r}; there are {', '.join(found)}.")
-    return {n: v for n, v in found.items() if not config.variants or n in ("whole", *config.variants)}
+    known = ("whole", *CHANGES, *TRAINING_CHANGES)
+    if unknown := set(config.variants) - set(known):
+        raise InputError(f"There is no variant {sorted(unknown)[0]!r}; there are {', '.join(known)}.")
+    return {
+        name: (
+            dataclasses.replace(config.model, **CHANGES.get(name, {})),
+            dataclasses.replace(config.training, **TRAINING_CHANGES.get(name, {})),
+        )
+        for name in known
+        if not config.variants or name in ("whole", *config.variants)
+    }
 
 
 def experiment(config: Config) -> Path:

@@ -125,6 +125,14 @@ def test_ablation_compares_seed_by_seed_and_goes_on(tmp_path):
     assert len(digits_ablation.variants(digits_ablation.get_config())) == 15
 
 
+def test_the_ablation_of_a_transformer_builds_only_the_variants_that_are_asked_for():
+    transformer = RecogniserConfig(encoder="transformer")
+    config = digits_ablation.Config(model=transformer, variants=("no attention",))
+    assert digits_ablation.variants(config)["no attention"][0].attention == "none"
+    with pytest.raises(InputError, match="`recurrence` has no effect"):
+        digits_ablation.variants(dataclasses.replace(config, variants=("LSTM",)))
+
+
 def test_plain_sgd_in_the_ablation_is_plain():
     training = digits_ablation.variants(digits_ablation.get_config())["plain SGD"][1]
     assert (training.optimizer, training.momentum, training.schedule, training.ema) == ("sgd", 0.0, "constant", 0.0)
