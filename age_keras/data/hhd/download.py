@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 import zipfile
+import zlib
 from pathlib import Path
 
 import requests
@@ -138,13 +139,15 @@ def unpack(archive: str | Path, folder: str | Path, progress: bool = True) -> Pa
         ):
             _check(archive, file.infolist(), folder.parent)
             top = Path(temporary, "all")
+            top.mkdir()
             for entry in tqdm(file.infolist(), desc="Unpacking", unit="file", disable=not progress):
                 if not any(is_stray(part) for part in entry.filename.split("/")):
                     file.extract(entry, top)
             while len(inside := list(top.iterdir())) == 1 and inside[0].is_dir():
                 top = inside[0]
             os.replace(top, folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:  # RuntimeError: it is encrypted
+    # RuntimeError: it is encrypted.
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{archive} is damaged or encrypted ({error}): delete it and fetch it again.") from error
     return folder
 

@@ -264,4 +264,11 @@ def test_a_damaged_archive_is_refused(tmp_path):
     (tmp_path / "b.zip").write_bytes(b"no zip")
     with pytest.raises(InputError, match="is damaged or encrypted"):
         unpack(tmp_path / "b.zip", tmp_path / "out", progress=False)
-    assert left_over(tmp_path) == ["a.zip", "b.zip"]
+    with zipfile.ZipFile(tmp_path / "c.zip", "w", zipfile.ZIP_DEFLATED) as pack:
+        pack.writestr("page", bytes(1000))
+    content = bytearray((tmp_path / "c.zip").read_bytes())
+    content[30 + len("page")] = 0xFF  # Begins the compressed data, with a kind of block that there is not.
+    (tmp_path / "c.zip").write_bytes(content)
+    with pytest.raises(InputError, match="is damaged or encrypted"):
+        unpack(tmp_path / "c.zip", tmp_path / "out", progress=False)
+    assert left_over(tmp_path) == ["a.zip", "b.zip", "c.zip"]
