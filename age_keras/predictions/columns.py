@@ -88,7 +88,8 @@ def read_table(
     Args:
         path: A `.csv`, `.tsv` or `.txt` file (UTF-8; separated by commas, semicolons or tabs), an `.xlsx` file (its
             first sheet) or a `.parquet` file.
-        columns: Which column is what. Defaults to the usual names.
+        columns: Which column is what; several that could be the same are an error then. Defaults to the usual names,
+            of which the standard one wins.
         required: Standard names of the columns that must be there.
 
     Returns:
@@ -178,7 +179,7 @@ def _standard_names(
             found[name] = standard
         elif name is None:
             fits = [c for c in table if usual_meaning(c) == standard and c not in asked.values()]
-            if standard in fits:  # A column with the standard name itself wins.
+            if standard in fits and columns is None:  # A column with the standard name itself wins.
                 fits = [standard]
             if len(fits) > 1:
                 both, choose = " and ".join(map(repr, fits)), f", or choose{flag}" if flag else ""

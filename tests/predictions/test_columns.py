@@ -112,3 +112,11 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path, kind):
 def test_an_age_beside_the_true_age_is_no_model(tmp_path):
     path = write(tmp_path, "ImageID,page,TrueAge,Age,net\na,1,9,9,10\nb,2,10,10,9\n")
     assert set(read_predictions(path).Model) == {"net"}
+
+
+def test_which_of_two_ages_is_trained_on_is_asked(tmp_path):
+    path = write(tmp_path, "ImageID,TrueAge,Age,prediction\na,9,10,9\n")
+    with pytest.raises(InputError, match=r"'TrueAge' and 'Age' both mean TrueAge; .* choose by --columns\.age"):
+        gather(tmp_path)
+    assert gather(tmp_path, columns=ColumnNames(age="Age")).table.Age.tolist() == [10]
+    assert read_predictions(path).TrueAge.tolist() == [9]
