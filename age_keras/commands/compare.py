@@ -16,6 +16,7 @@ from age_keras.config.settings import Seed
 from age_keras.errors import InputError
 from age_keras.evaluation.comparison.comparison import compare_files
 from age_keras.evaluation.comparison.table import as_csv, as_json, as_markdown
+from age_keras.files import writing
 
 
 def main(
@@ -62,7 +63,8 @@ def main(
         from age_keras.evaluation.comparison.critical_difference import critical_differences
         from age_keras.evaluation.report.figures import save
 
-        save(critical_differences(result), figure)
+        with writing(figure):
+            save(critical_differences(result), figure)
     if format == "json":
         sys.stdout.write(json.dumps(as_json(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     else:

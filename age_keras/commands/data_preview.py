@@ -8,6 +8,7 @@ from annotated_types import Interval
 
 from age_keras.config.settings import AtLeastOne, Seed
 from age_keras.errors import InputError
+from age_keras.files import writing
 
 
 def main(
@@ -56,5 +57,6 @@ def main(
     augmented = [augment(pixels, view_keys(keys, view, seed)).numpy() for view in range(views)]
     source = "synthetic pages" if folder == "none" else Path(folder).resolve().name
     title = f"Augmentation policy “{policy}”, strength {strength:g}, on {source}"
-    write_contact_sheet(out, pixels, augmented, captions, title)
+    with writing(out):
+        write_contact_sheet(out, pixels, augmented, captions, title)
     print(f"{out}: {len(pixels)} patches, {views} views each.")

@@ -5,6 +5,7 @@ from pathlib import Path
 import tyro
 
 from age_keras.errors import InputError
+from age_keras.files import writing
 
 
 def main(
@@ -38,5 +39,6 @@ def main(
         f"{r.digit} ({100 * (r.probability or 0):.1f} %){', unsure' if r.unsure else ''}"
         for r in recogniser.read(images)
     ]
-    save_explanations(out, single_view(recogniser.model), pixels, titles)
+    with writing(out):
+        save_explanations(out, single_view(recogniser.model), pixels, titles)
     print(f"Wrote {out}")

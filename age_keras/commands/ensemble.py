@@ -20,6 +20,7 @@ from age_keras.evaluation.ensembles.table import (
     published_rows,
 )
 from age_keras.evaluation.text import markdown, number
+from age_keras.files import writing
 from age_keras.predictions.alignment import Aligned, align
 from age_keras.predictions.table import read_predictions, select, write_predictions
 
@@ -66,7 +67,8 @@ def main(
         text, frame = _cross_fitted(learn, format)
     sys.stdout.write(text)
     if out:
-        write_predictions(out, frame)
+        with writing(out):
+            write_predictions(out, frame)
 
 
 def _split(learn: Aligned, scored: Aligned, members: tuple[str, ...], step: float, format: str):

@@ -14,13 +14,12 @@ from annotated_types import Ge
 
 from age_keras.bands import BAND_EDGES, check_edges
 from age_keras.config.settings import Seed
-from age_keras.errors import InputError
 from age_keras.evaluation.checks import run_checks
 from age_keras.evaluation.evaluate import evaluate
 from age_keras.evaluation.report.document import as_json, as_markdown
 from age_keras.evaluation.report.tables import csv_table, latex_table
 from age_keras.evaluation.run_facts import run_facts
-from age_keras.files import atomic_write
+from age_keras.files import atomic_write, writing
 from age_keras.predictions.labels import read_labels
 from age_keras.predictions.table import read_predictions
 
@@ -81,12 +80,10 @@ def main(
     if figures:
         from age_keras.evaluation.report.figures import draw_figures
 
-        draw_figures(result, figures)
+        with writing(figures):
+            draw_figures(result, figures)
     if out is None:
         sys.stdout.write(text)
         return
-    try:
-        with atomic_write(out) as file:
-            file.write(text)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror}.") from None
+    with writing(out), atomic_write(out) as file:
+        file.write(text)

@@ -9,6 +9,7 @@ from annotated_types import Interval
 
 from age_keras.config.explain import Method
 from age_keras.errors import InputError
+from age_keras.files import writing
 
 
 def main(
@@ -66,8 +67,9 @@ def main(
             tqdm.write(f"{path}\terror: {error}", file=sys.stdout)
             failed = True
             continue
-        picture = write_png(page, predictor.settings, out / f"{name}.png", explainer.name)
-        write_html(page, predictor.settings, out / f"{name}.html", explainer.name)
+        with writing(out):
+            picture = write_png(page, predictor.settings, out / f"{name}.png", explainer.name)
+            write_html(page, predictor.settings, out / f"{name}.html", explainer.name)
         blank = ", no ink found" if page.blank else ""
         trust = f", occlusion agreement r = {page.agreement:.2f}" if page.signed else ""
         tqdm.write(

@@ -17,6 +17,7 @@ from age_keras.bands import BAND_EDGES, check_edges
 from age_keras.evaluation.intervals.files import IntervalSource
 from age_keras.evaluation.intervals.table import band_table, coverage_rows, note, overall_table, warning
 from age_keras.evaluation.run_facts import run_facts
+from age_keras.files import writing
 from age_keras.predictions.alignment import align
 from age_keras.predictions.intervals import check_coverage
 from age_keras.predictions.table import write_predictions
@@ -58,12 +59,14 @@ def main(
     rows = source.rows(coverage)
     aligned = align(rows)
     if out:
-        write_predictions(out, rows)
+        with writing(out):
+            write_predictions(out, rows)
     if figure:
         from age_keras.evaluation.intervals.figure import interval_calibration
         from age_keras.evaluation.report.figures import save
 
-        save(interval_calibration(source.rows), figure)
+        with writing(figure):
+            save(interval_calibration(source.rows), figure)
     if format == "json":
         models = {name: [_plain(r) for r in coverage_rows(aligned, m, edges)] for m, name in enumerate(aligned.models)}
         document = {"coverage": coverage, "method": method, "pages": len(aligned.pages), "models": models}
