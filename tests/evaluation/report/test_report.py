@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from age_keras.bands import BAND_EDGES
+from age_keras.config.age import CrossValidationConfig, FoldsConfig
+from age_keras.config.serialization import to_dict
 from age_keras.errors import InputError
 from age_keras.evaluation.evaluate import evaluate
 from age_keras.evaluation.report.figures import error_by_band, predicted_vs_true
@@ -59,7 +61,8 @@ def test_predictions_alone_are_enough(run):
 
 
 def test_everything_that_a_run_leaves(run, tmp_path):
-    (run / "config.json").write_text(json.dumps({"training": {"selection": "published"}}))
+    config = to_dict(CrossValidationConfig(folds=FoldsConfig(selection="published")))
+    (run / "config.json").write_text(json.dumps(config))
     environment = {
         "command": "python -m experiments.demo",
         "packages": {"keras": "3.15.1"},
@@ -69,7 +72,7 @@ def test_everything_that_a_run_leaves(run, tmp_path):
     }
     (run / "environment.json").write_text(json.dumps(environment))
     history = pd.DataFrame(
-        {"model": "one", "fold": 1, "phase": ["frozen"] * 3 + ["fine-tune"] * 2, "epoch": [1, 2, 3, 1, 2]}
+        {"model": "one", "fold": 1, "phase": ["frozen"] * 3 + ["fine_tune"] * 2, "epoch": [1, 2, 3, 1, 2]}
     )
     history.assign(mae=[9, 8, 7, 6, 5.0], val_mae=[9, 8, 8, 7, np.nan]).to_csv(run / "history.csv", index=False)
     text = write_report(run, "Demo", bands=BAND_EDGES, images=images(tmp_path / "pages"), notes=["Read me."]).read_text(
