@@ -125,10 +125,11 @@ def train(
                 assign(variables, best)  # The next phase starts from the best epoch of this one.
             with scope():
                 variables = plan.begin(phase)
+                if arrays:  # Before features are computed: what is frozen now may have been trained before.
+                    assign(variables, arrays["variable"])
                 feed = make_feed(plan, phase, data, learn, others, notes)
                 plan.compile(feed.model, phase, feed.steps_at_once(learn, phase.settings.epochs))
-            if arrays and phase.number == done.phase:
-                assign(variables, arrays["variable"])
+            if arrays:
                 assign(feed.model.optimizer.variables, arrays["slot"])
                 best = arrays["best"]
             else:

@@ -70,6 +70,23 @@ def test_a_killed_run_goes_on_and_ends_the_same(pages, uninterrupted, tmp_path, 
     pd.testing.assert_frame_equal(resumed.history[columns], uninterrupted.history[columns])
 
 
+def test_a_run_killed_in_a_phase_that_freezes_what_the_one_before_trained_ends_the_same(pages, tmp_path):
+    """Its features are those of the trained layers, not of the untrained ones that a new process builds."""
+    frozen, fine_tune = (replace(CONFIG.training.frozen, unfreeze=ratio) for ratio in (0.5, 0.0))
+    config = replace(CONFIG, training=replace(CONFIG.training, frozen=frozen, fine_tune=fine_tune))
+
+    def kill(done, logs):
+        if done == 2:
+            raise KilledError
+
+    state = tmp_path / "state.npz"
+    with pytest.raises(KilledError):
+        run(pages, config, state=state, on_epoch=kill)
+    resumed, whole = run(pages, config, state=state), run(pages, config)
+    assert resumed.history["loss"].tolist() == whole.history["loss"].tolist()
+    assert resumed.pages.equals(whole.pages)
+
+
 def test_without_the_prefix_cache_the_result_is_the_same(pages, uninterrupted):
     plain = run(pages, replace(CONFIG, runtime=RuntimeConfig(prefix_cache=False)))
     assert plain.history["loss"].tolist() == pytest.approx(uninterrupted.history["loss"].tolist(), rel=1e-6)

@@ -1,4 +1,4 @@
-"""Chief and workers: lost workers, lost chiefs, allotted of the machine. On loopback, in bounded time."""
+"""Chief and workers: lost workers, lost chiefs, allotments of the machine. On loopback, in bounded time."""
 
 import os
 import signal
