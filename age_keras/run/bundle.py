@@ -37,11 +37,15 @@ def save_bundle(path: Path, model: keras.Model, facts: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """The facts of a bundle. Raises `InputError` where the file is missing or not a bundle."""
+def read_facts(path: Path, plain: bool = False) -> dict[str, Any]:
+    """The facts of a bundle; of a Keras file without facts an empty dictionary, if such a `plain` file will do.
+
+    Raises:
+        InputError: The file is missing or not a bundle.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(MEMBER))
+            return {} if plain and MEMBER not in archive.namelist() else json.loads(archive.read(MEMBER))
     except FileNotFoundError:
         raise InputError(f"There is no model {path}.") from None
     except (zipfile.BadZipFile, KeyError, IsADirectoryError, json.JSONDecodeError):
@@ -50,13 +54,15 @@ def read_facts(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def load_bundle(path: Path, kind: str) -> tuple[keras.Model, dict[str, Any]]:
+def load_bundle(path: Path, kind: str, plain: bool = False) -> tuple[keras.Model, dict[str, Any]]:
     """A saved model and its facts.
 
     Args:
         path: A `.keras` file from a run's `checkpoints/`.
         kind: What the model must be for: `"age"` or `"characters"`. The modules that define its layers have to be
             imported before.
+        plain: Whether a Keras file without facts will do, too; what it holds is the caller's to check. Defaults to
+            `False`.
 
     Returns:
         The model, not compiled, and its facts.
@@ -64,7 +70,11 @@ def load_bundle(path: Path, kind: str) -> tuple[keras.Model, dict[str, Any]]:
     Raises:
         InputError: The file is missing, not a bundle, or holds a model of another kind.
     """
-    facts = read_facts(path)
-    if facts.get("kind") != kind:
+    facts = read_facts(path, plain)
+    if facts.get("kind", kind if plain else None) != kind:
         raise InputError(f"{path} holds a model of the kind {facts.get('kind')}; one of the kind {kind} is needed.")
-    return keras.models.load_model(path, compile=False), facts
+    try:
+        return keras.models.load_model(path, compile=False), facts
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{path} cannot be loaded as a Keras model: {reason}") from error

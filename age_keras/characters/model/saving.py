@@ -7,6 +7,7 @@ import keras
 from age_keras.characters.model.attention import DotProductAttention, PositionEmbedding
 from age_keras.characters.model.calibrated_softmax import CalibratedSoftmax
 from age_keras.characters.model.test_time_augmentation import AugmentedViews, MeanOverViews
+from age_keras.errors import InputError
 from age_keras.run.bundle import load_bundle, save_bundle
 
 # A file is read back only where the modules of its layers are imported.
@@ -26,5 +27,12 @@ def save_recogniser(path: Path, model: keras.Model, data: str) -> None:
 
 
 def load_recogniser(path: Path) -> keras.Model:
-    """A saved recogniser. Raises `InputError` where the file is missing or holds something else."""
-    return load_bundle(path, "characters")[0]
+    """A saved recogniser. Its last layer holds all that a prediction needs, so a plain Keras file of one will do.
+
+    Raises:
+        InputError: The file is missing or holds something else.
+    """
+    model, _ = load_bundle(path, "characters", plain=True)
+    if not isinstance(model.layers[-1], CalibratedSoftmax):
+        raise InputError(f"{path} is not a recogniser: train one with python -m experiments.digits_mnist.")
+    return model

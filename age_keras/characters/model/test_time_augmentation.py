@@ -45,7 +45,11 @@ class AugmentedViews(layers.Layer):
         return (None, *input_shape[1:])
 
     def get_config(self):
-        return {**super().get_config(), "views": self.views}
+        return {**super().get_config(), "looks": self.views}  # The key that saved recognisers have.
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(config.pop("looks"), **config)
 
 
 @keras.saving.register_keras_serializable("age_keras", name="MeanOfLooks")
@@ -67,7 +71,11 @@ class MeanOverViews(layers.Layer):
         return (None, input_shape[-1])
 
     def get_config(self):
-        return {**super().get_config(), "views": self.views}
+        return {**super().get_config(), "looks": self.views}  # The key that saved recognisers have.
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(config.pop("looks"), **config)
 
 
 def with_test_time_augmentation(model: keras.Model) -> keras.Model:

@@ -11,6 +11,7 @@ from age_keras.characters.model.saving import load_recogniser, save_recogniser
 from age_keras.characters.model.test_time_augmentation import (
     VIEWS,
     AugmentedViews,
+    MeanOverViews,
     single_view,
     with_test_time_augmentation,
 )
@@ -38,3 +39,15 @@ def test_an_answer_is_the_mean_over_rotated_and_zoomed_views(tmp_path):
     np.testing.assert_array_equal(again(images[..., None]), averaged(images[..., None]))
     assert grad_cam(single_view(again), images).shape == attention_map(single_view(again), images).shape == images.shape
     assert single_view(model) is model
+
+
+def test_a_plain_keras_file_of_a_recogniser_loads(tmp_path):
+    averaged = with_test_time_augmentation(build_recogniser(TINY, classes=3))
+    averaged.save(tmp_path / "plain.keras")
+    images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), dtype=np.uint8)
+    np.testing.assert_array_equal(load_recogniser(tmp_path / "plain.keras")(images), averaged(images))
+
+
+def test_saved_layers_keep_the_key_of_files_that_exist():
+    assert AugmentedViews(VIEWS).get_config()["looks"] == VIEWS
+    assert MeanOverViews(5).get_config()["looks"] == 5
