@@ -98,9 +98,10 @@ def run_experiment(get_config: Callable[[], Settings], experiment: Callable, arg
         config = _built(unbuilt)
         _refuse_ignored(config, default)
         if isinstance(config, AgeConfig):
-            from age_keras.training.request import check_request, size_remarks
+            from age_keras.training.request import check_labels, check_request, size_remarks
 
             check_request(config)
+            check_labels(config)
             for remark in size_remarks(config):
                 print(remark, file=sys.stderr)
         report = experiment(config)

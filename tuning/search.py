@@ -21,7 +21,7 @@ import tyro
 from age_keras.cli import exit_code
 from age_keras.config.serialization import to_dict
 from age_keras.errors import InputError
-from age_keras.training.request import check_request
+from age_keras.training.request import check_labels, check_request
 from tuning.search_config import ClusterConfig, SearchConfig
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     def call() -> int:
         config = tyro.cli(ClusterConfig, args=argv, prog="python -m tuning.search", description=__doc__)
         check_request(config)
+        check_labels(config)
         if not config.workers and config.role == "alone":
             print_verdict(search(config.search))
             return 0

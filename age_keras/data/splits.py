@@ -4,6 +4,7 @@ Every run records its splits page by page. `age_keras.folds.deal` says how write
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -98,14 +99,20 @@ def inner_split(
     return learn, choose
 
 
+def check_fold_column(table: pd.DataFrame, column: str, source: str | Path = "The table") -> None:
+    """Raises `InputError`, naming the table's source, where a table of pages lacks the column of the folds."""
+    if column not in table:
+        known = ", ".join(table.columns)
+        raise InputError(f"{source} has no column {column!r} for the folds: choose one of {known} with --folds.column.")
+
+
 def folds_from_column(table: pd.DataFrame, column: str = "Fold") -> np.ndarray:
     """Folds that the table states, numbered from 1 in ascending order of their names.
 
     Raises:
         InputError: no such column, an empty cell, a single fold, or a writer in two folds.
     """
-    if column not in table:
-        raise InputError(f"The table has no column {column!r} for the folds; it has {', '.join(table.columns)}.")
+    check_fold_column(table, column)
     if table[column].isna().any():
         raise InputError(
             f"The column {column!r} is empty for {int(table[column].isna().sum())} pages: give each a fold."

@@ -4,8 +4,11 @@ import dataclasses
 import os
 from pathlib import Path
 
+import pandas as pd
+
 from age_keras.backbones.registry import get_spec
 from age_keras.config.age import AgeConfig, CrossValidationConfig
+from age_keras.data.splits import check_fold_column
 from age_keras.data.table.gather import gather
 from age_keras.errors import InputError
 
@@ -18,7 +21,7 @@ def check_request(config: AgeConfig) -> None:
 
     Raises:
         InputError: A file or folder does not exist, a backbone is unknown or cannot be built as asked for, or the
-            folder of the runs cannot be written, or the labels lack a column that is named.
+            folder of the runs cannot be written.
     """
     for field in dataclasses.fields(config):
         path = getattr(config, field.name)
@@ -33,18 +36,26 @@ def check_request(config: AgeConfig) -> None:
         if model.pooling == "class_token" and not spec.class_tokens:
             raise InputError(f"The backbone {name} has no class token: choose another `pooling` than class_token.")
         spec.check_options(["drop_path_rate"] if model.drop_path_rate else [])
-    if config.data is not None:
-        pages = gather(config.data, config.labels, config.columns)
-        column = config.folds.column if isinstance(config, CrossValidationConfig) else None
-        if column is not None and column not in pages.table:
-            known = ", ".join(pages.table.columns)
-            raise InputError(
-                f"{pages.labels or config.data} has no column {column!r} for the folds: choose one of {known} with "
-                "--folds.column."
-            )
     existing = next(folder for folder in (config.runs.absolute(), *config.runs.absolute().parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise InputError(f"The runs' folder {config.runs} cannot be made: choose another with --runs.")
+
+
+def check_labels(config: AgeConfig) -> None:
+    """Reads the labels table of the pages that are given, so that a wrong column is named before Keras starts.
+
+    Raises:
+        InputError: The table cannot be read, or lacks a column that is named.
+    """
+    if config.data is not None:
+        pages = gather(config.data, config.labels, config.columns)
+        check_columns(config, pages.table, pages.labels or config.data)
+
+
+def check_columns(config: AgeConfig, table: pd.DataFrame, source: Path) -> None:
+    """Raises `InputError` where a table of pages lacks the column of the folds."""
+    if isinstance(config, CrossValidationConfig) and config.folds.column is not None:
+        check_fold_column(table, config.folds.column, source)
 
 
 def size_remarks(config: AgeConfig) -> list[str]:

@@ -20,7 +20,7 @@ from age_keras.files import cache_dir
 from age_keras.run.folder import Run
 from age_keras.training.feeds import PatchData
 from age_keras.training.rare_ages import lds_weights
-from age_keras.training.request import check_request, size_remarks
+from age_keras.training.request import check_columns, check_request, size_remarks
 
 Config = TypeVar("Config", bound=AgeConfig)
 Other = TypeVar("Other", bound=AgeConfig)
@@ -96,7 +96,9 @@ def open_study(config: Config, experiment: str, samples: Samples | None = None) 
         InputError: anything about the data or the folder that a user can mend.
     """
     check_request(config)
-    samples, store, skipped = _pages(config, samples or open_samples(config))
+    samples = samples or open_samples(config)
+    check_columns(config, samples.table, samples.root)
+    samples, store, skipped = _pages(config, samples)
     synthetic = is_synthetic(samples.root)
     run = Run.open(
         config.runs,
